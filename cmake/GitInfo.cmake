@@ -1,0 +1,21 @@
+# Run at build time: writes OUTPUT with the commit, touching it only when that changed.
+set(sha unknown)
+set(dirty false)
+execute_process(COMMAND git rev-parse HEAD WORKING_DIRECTORY ${SOURCE_DIR} OUTPUT_VARIABLE out
+                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+if(NOT failed)
+  set(sha ${out})
+  execute_process(COMMAND git status --porcelain --untracked-files=no WORKING_DIRECTORY ${SOURCE_DIR}
+                  OUTPUT_VARIABLE changes ERROR_QUIET)
+  if(changes)
+    set(dirty true)
+  endif()
+endif()
+set(text "#define SWITCHYARD_GIT_SHA \"${sha}\"\n#define SWITCHYARD_GIT_DIRTY ${dirty}\n")
+set(old "")
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} old)
+endif()
+if(NOT old STREQUAL text)
+  file(WRITE ${OUTPUT} "${text}")
+endif()

@@ -1,0 +1,55 @@
+# How the folders of src/ declare what they are made of.
+
+add_library(switchyard_options INTERFACE)
+target_compile_options(switchyard_options INTERFACE -Wall -Wextra -Wshadow=local
+                       -Wnon-virtual-dtor -fno-math-errno -ffp-contract=off)
+if(SWITCHYARD_WERROR)
+  target_compile_options(switchyard_options INTERFACE -Werror)
+endif()
+if(SWITCHYARD_SANITIZE)
+  add_compile_options(-fsanitize=${SWITCHYARD_SANITIZE} -fno-omit-frame-pointer
+                      -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SWITCHYARD_SANITIZE})
+endif()
+
+set(SWITCHYARD_X86_KERNELS OFF)
+if(NOT SWITCHYARD_PORTABLE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(SWITCHYARD_X86_KERNELS ON)
+endif()
+
+# Flags of each ISA; a file names its ISA by its suffix: x_x86_avx2.cc.
+set(SWITCHYARD_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(SWITCHYARD_FLAGS_avx512 ${SWITCHYARD_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
+    -mprefer-vector-width=512)
+set(SWITCHYARD_FLAGS_avx512_bf16 ${SWITCHYARD_FLAGS_avx512} -mavx512bf16)
+set(SWITCHYARD_FLAGS_amx_bf16 ${SWITCHYARD_FLAGS_avx512_bf16} -mamx-tile -mamx-bf16)
+
+# switchyard_sources(a.cc b_x86_avx2.cc ...): adds files of the current folder to the library.
+# Files with an ISA suffix get that ISA's flags, and are left out of portable builds.
+function(switchyard_sources)
+  foreach(file ${ARGN})
+    if(file MATCHES "_x86_(.+)\\.cc$")
+      if(NOT SWITCHYARD_X86_KERNELS)
+        continue()
+      endif()
+      set_source_files_properties(${file} TARGET_DIRECTORY switchyard
+                                  PROPERTIES COMPILE_OPTIONS "${SWITCHYARD_FLAGS_${CMAKE_MATCH_1}}")
+    endif()
+    target_sources(switchyard PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  endforeach()
+endfunction()
+
+# switchyard_test(name files... [LIBS targets...]): one GoogleTest program of the files given.
+function(switchyard_test name)
+  if(NOT SWITCHYARD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "LIBS")
+  add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE switchyard switchyard_internal ${ARG_LIBS} GTest::gtest_main
+                        rapidcheck)
+  target_compile_definitions(${name} PRIVATE
+                             SWITCHYARD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+endfunction()

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "switchyard/combine.h"
+#include "switchyard/experts.h"
+#include "switchyard/pack.h"
+#include "switchyard/plan.h"
+#include "switchyard/routing.h"
+
+namespace switchyard {
+
+/// What a layer is made of. All memory is the caller's and may go after construction.
+struct LayerWeights {
+  ConstMatrixView router;       ///< [E, H], f32 or the activations' dtype; logits = x router^T
+  std::span<const float> bias;  ///< [E] selection bias (sigmoid_bias), or empty
+  ExpertWeights experts;
+  /// Optional expert(s) every token passes, as one FFN (E = 1) of their joint width
+  /// (DeepSeekMoE, arXiv 2401.06066).
+  ExpertWeights shared;
+  /// [1, H]: shared output is scaled by sigmoid(x . shared_gate) (Qwen2-MoE), or empty.
+  ConstMatrixView shared_gate;
+};
+
+struct LayerConfig {
+  Strategy strategy;
+  RouterParams router;
+  PlanOptions plan;
+  std::string implementation = "grouped";  ///< of the experts
+  DType dtype = DType::f32;                ///< of x and out
+};
+
+/// Wall time of each stage of one forward, in milliseconds.
+struct StageTimes {
+  double logits = 0, select = 0, plan = 0, pack = 0, experts = 0, combine = 0, shared = 0;
+};
+
+/// logits -> route -> plan -> pack -> experts -> combine.
+class MoeLayer {
+ public:
+  /// Prepacks the weights. Throws Error(invalid_argument) naming the tensor that does not fit.
+  MoeLayer(Context& context, const LayerConfig& config, const LayerWeights& weights);
+  ~MoeLayer();
+  MoeLayer(MoeLayer&&) noexcept;
+  MoeLayer& operator=(MoeLayer&&) noexcept;
+
+  /// out [T, H] = MoE(x [T, H]); allocates nothing once it has seen a T at least as large.
+  /// Throws Error(invalid_argument) for shapes, dtypes, NaN logits.
+  void forward(Context& context, ConstMatrixView x, MatrixView out, StageTimes* times = nullptr);
+
+  /// The same with routing decided elsewhere (a recorded trace): skips logits and select.
+  void forward(Context& context, ConstMatrixView x, const Routing& routing, MatrixView out,
+               StageTimes* times = nullptr);
+
+  const Routing& routing() const noexcept;     ///< of the last forward
+  const DispatchPlan& plan() const noexcept;   ///< of the last forward
+  const Experts& experts() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace switchyard

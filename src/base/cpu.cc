@@ -1,0 +1,95 @@
+#include "base/cpu.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#endif
+
+namespace switchyard {
+namespace {
+
+#if defined(__x86_64__)
+
+struct Leaf {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Leaf cpuid(unsigned leaf, unsigned subleaf) {
+  Leaf out;
+  __get_cpuid_count(leaf, subleaf, &out.eax, &out.ebx, &out.ecx, &out.edx);
+  return out;
+}
+
+bool bit(unsigned word, int i) { return (word >> i & 1u) != 0; }
+
+std::uint64_t enabled_state() {
+  unsigned low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<std::uint64_t>(high) << 32 | low;
+}
+
+// Linux 5.16 and later hand out tile state on request only, once per process.
+bool tile_state_granted() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+CpuFeatures detect() {
+  CpuFeatures f;
+  const Leaf one = cpuid(1, 0), seven = cpuid(7, 0), seven_one = cpuid(7, 1);
+  if (!bit(one.ecx, 27)) return f;  // OSXSAVE: without it xgetbv faults
+  const std::uint64_t state = enabled_state();
+  constexpr std::uint64_t kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;
+  if ((state & kYmm) != kYmm) return f;
+  f.avx2 = bit(seven.ebx, 5) && bit(one.ecx, 12) && bit(one.ecx, 29);
+  f.avx512 = f.avx2 && (state & kZmm) == kZmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) &&
+             bit(seven.ebx, 30) && bit(seven.ebx, 31);
+  f.avx512_bf16 = f.avx512 && bit(seven_one.eax, 5);
+  f.amx_bf16 = f.avx512_bf16 && (state & kTiles) == kTiles && bit(seven.edx, 24) &&
+               bit(seven.edx, 22) && tile_state_granted();
+  return f;
+}
+
+#else
+
+CpuFeatures detect() { return {}; }
+
+#endif
+
+}  // namespace
+
+const CpuFeatures& cpu_features() noexcept {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+CacheSizes cache_sizes() noexcept {
+  const auto size = [](int name) { return std::max<std::int64_t>(0, sysconf(name)); };
+  return {size(_SC_LEVEL1_DCACHE_SIZE), size(_SC_LEVEL2_CACHE_SIZE), size(_SC_LEVEL3_CACHE_SIZE)};
+}
+
+int available_cpus() noexcept {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    if (!line.starts_with("model name")) continue;
+    const auto colon = line.find(": ");
+    if (colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+}  // namespace switchyard

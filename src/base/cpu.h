@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace switchyard {
+
+/// What this CPU and operating system offer to kernels. Asks for AMX permission on first use.
+struct CpuFeatures {
+  bool avx2 = false;         ///< AVX2, FMA, F16C
+  bool avx512 = false;       ///< F, BW, DQ, VL
+  bool avx512_bf16 = false;
+  bool amx_bf16 = false;     ///< and the kernel granted tile state
+};
+
+const CpuFeatures& cpu_features() noexcept;
+
+/// Bytes of the data caches one core sees, 0 where unknown.
+struct CacheSizes {
+  std::int64_t l1 = 0, l2 = 0, l3 = 0;
+};
+
+CacheSizes cache_sizes() noexcept;
+
+/// CPUs this process may run on (affinity, not the machine's total).
+int available_cpus() noexcept;
+
+/// The model name, or "unknown".
+std::string cpu_name();
+
+}  // namespace switchyard

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "switchyard/context.h"
+#include "switchyard/dtype.h"
+
+namespace switchyard {
+
+/// What this machine can do, measured. Bandwidths in bytes/s of useful traffic, peaks in flop/s.
+struct Ceilings {
+  int threads = 0;             ///< the "all" of the fields below
+  double read_bw_one = 0;      ///< one thread reading memory
+  double read_bw = 0;          ///< all threads reading memory
+  double copy_bw_one = 0;      ///< read + written bytes per second
+  double copy_bw = 0;
+  double gather_bw = 0;        ///< copying random rows of 4 KiB and more: read + written
+  double fork_join_s = 0;      ///< one empty parallel region
+  /// Matrix peak by "<isa>/<dtype>", all threads: "amx_bf16/bf16", "avx512/f32", "portable/f32".
+  std::map<std::string, double> peak_flops;
+
+  /// The peak of one kernel, nothing when it was not measured.
+  std::optional<double> peak(std::string_view isa, std::string_view dtype) const;
+};
+
+/// Measures everything: a few seconds. Peaks only of ISAs this machine can run.
+Ceilings measure_ceilings(Context& context);
+
+/// From the user's cache folder ($XDG_CACHE_HOME or ~/.cache, under switchyard/) when it was
+/// measured by this version on this CPU, kernel boot and thread count; measured and kept otherwise,
+/// or when `again`. A cache that cannot be read or written is not an error.
+Ceilings ceilings_for(Context& context, bool again = false);
+
+/// limit = max(flops / peak, bytes / bandwidth).
+struct Limit {
+  double ms = 0;
+  std::string_view kind;  ///< "compute" or "memory"
+};
+
+Limit limit_of(double flops, double peak_flops, double bytes, double bandwidth) noexcept;
+
+}  // namespace switchyard

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "switchyard/layer.h"
+
+namespace switchyard {
+
+/// The oracle: double precision, plain loops, nothing shared with the fast code but the public
+/// types. Slow on purpose.
+
+/// logits [T, E] in double: x router^T, for the tokens listed (all when empty).
+std::vector<double> reference_logits(ConstMatrixView x, ConstMatrixView router,
+                                     std::span<const std::int64_t> tokens = {});
+
+/// One row [H] through expert e: down(act(gate x) * up x).
+std::vector<double> reference_expert(const ExpertWeights& weights, std::int64_t e,
+                                     std::span<const double> x);
+
+/// out [|tokens|, H]: for each listed token the sum over its kept assignments of
+/// weight_of_assignment times its expert's output, plus the shared expert when there is one.
+std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,
+                                    const DispatchPlan& plan, const LayerWeights& weights,
+                                    std::span<const std::int64_t> tokens);
+
+/// A seeded choice of tokens that touches every expert with kept rows at least once, at least
+/// `at_least` (or all) of them, ascending.
+std::vector<std::int64_t> covering_tokens(const Routing& routing, const DispatchPlan& plan,
+                                          std::int64_t at_least, std::uint64_t seed);
+
+/// ||out - ref|| / ||ref||, 0 when both are 0; infinity when out has a value that is not finite or
+/// only ref is 0.
+double relative_error(ConstMatrixView out, std::span<const double> ref,
+                      std::span<const std::int64_t> rows);
+
+/// What rounding allows a layer of depth `hidden`, `ffn` computed in `dtype` with weights in
+/// `weights`: storage rounds x, the activation, the expert row and the output once each
+/// (4 epsilon / 2 with safety), accumulation in f32 adds sqrt(depth) of its epsilon.
+double layer_tolerance(DType dtype, DType weights, std::int64_t hidden, std::int64_t ffn);
+
+}  // namespace switchyard
