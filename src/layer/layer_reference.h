@@ -9,9 +9,9 @@
 namespace switchyard {
 
 /// The oracle: double precision, plain loops, nothing shared with the fast code but the public
-/// types. Slow on purpose.
+/// types. Slow on purpose. An empty list of tokens or rows means all of them.
 
-/// logits [T, E] in double: x router^T, for the tokens listed (all when empty).
+/// logits [T, E] in double: x router^T, for the tokens listed.
 std::vector<double> reference_logits(ConstMatrixView x, ConstMatrixView router,
                                      std::span<const std::int64_t> tokens = {});
 
