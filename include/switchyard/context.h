@@ -38,7 +38,7 @@ struct ContextOptions {
 };
 
 /// Threads, an ISA cap and scratch memory, shared by the stages of a layer. Scratch is kept between
-/// calls, so that a steady state allocates nothing. One call at a time: a context serves one caller.
+/// calls, so that a steady state allocates nothing. A context serves one caller at a time.
 class Context {
  public:
   /// Throws Error(invalid_argument) for threads < 0 or > 4096, Error(unavailable) for an ISA this

@@ -7,7 +7,7 @@
 
 namespace switchyard {
 
-/// Element types of activations and weights. bf16 and f16 are storage: arithmetic accumulates in f32.
+/// Element types of activations and weights. bf16 and f16 are storage: sums are in f32.
 enum class DType : std::uint8_t { f32, bf16, f16 };
 
 constexpr std::size_t size_of(DType dtype) noexcept { return dtype == DType::f32 ? 4 : 2; }

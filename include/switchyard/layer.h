@@ -54,8 +54,8 @@ class MoeLayer {
   void forward(Context& context, ConstMatrixView x, const Routing& routing, MatrixView out,
                StageTimes* times = nullptr);
 
-  const Routing& routing() const noexcept;     ///< of the last forward
-  const DispatchPlan& plan() const noexcept;   ///< of the last forward
+  const Routing& routing() const noexcept;    ///< of the last forward
+  const DispatchPlan& plan() const noexcept;  ///< of the last forward
   const Experts& experts() const noexcept;
 
  private:

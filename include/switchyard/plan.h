@@ -35,8 +35,8 @@ struct PlanOptions {
   /// With any layout a factor > 0 drops; capacity layout with 0 takes C = max n_e.
   double capacity_factor = 0.0;
   DropPolicy drop_policy = DropPolicy::position;
-  bool renormalise = false;       ///< scale a token's kept weights to their sum before dropping
-  std::int64_t block_rows = 64;   ///< block layout only; >= 1
+  bool renormalise = false;      ///< scale a token's kept weights to their sum before dropping
+  std::int64_t block_rows = 64;  ///< block layout only; >= 1
 };
 
 /// Where: for each expert its rows, for each row its token, for each assignment its row.
@@ -44,15 +44,15 @@ struct PlanOptions {
 /// computed from them need 64.
 struct DispatchPlan {
   Layout layout = Layout::compact;
-  std::int64_t num_tokens = 0;                   ///< T
-  int num_experts = 0;                           ///< E
-  std::int64_t capacity = 0;                     ///< C, 0 when dropless
-  std::vector<std::int64_t> expert_begin;        ///< [E+1] first row of each expert, padding included
-  std::vector<std::int64_t> expert_rows;         ///< [E] n_e: kept rows, the first of its range
-  std::vector<std::int32_t> token_of_row;        ///< [R], -1: padding
-  std::vector<std::int32_t> row_of_assignment;   ///< [A], -1: dropped
-  std::vector<float> weight_of_assignment;       ///< [A], 0 when dropped, renormalised if asked
-  std::vector<std::int64_t> token_begin;         ///< [T+1] as in Routing
+  std::int64_t num_tokens = 0;             ///< T
+  int num_experts = 0;                     ///< E
+  std::int64_t capacity = 0;               ///< C, 0 when dropless
+  std::vector<std::int64_t> expert_begin;  ///< [E+1] first row of each expert, padding included
+  std::vector<std::int64_t> expert_rows;   ///< [E] n_e: kept rows, the first of its range
+  std::vector<std::int32_t> token_of_row;  ///< [R], -1: padding
+  std::vector<std::int32_t> row_of_assignment;  ///< [A], -1: dropped
+  std::vector<float> weight_of_assignment;      ///< [A], 0 when dropped, renormalised if asked
+  std::vector<std::int64_t> token_begin;        ///< [T+1] as in Routing
 
   std::int64_t num_rows() const noexcept { return static_cast<std::int64_t>(token_of_row.size()); }
 };

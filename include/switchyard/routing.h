@@ -28,20 +28,20 @@ void validate(const Routing& routing);
 
 /// Knobs of the strategies; each uses those it names in its file under src/routing/.
 struct RouterParams {
-  int top_k = 2;                      ///< K, 1..E
-  bool norm_topk = true;              ///< renormalise a token's K weights to sum to 1
-  float temperature = 1.0f;           ///< > 0
-  int n_group = 1;                    ///< expert groups; divides E
-  int topk_group = 1;                 ///< groups kept, 1..n_group
-  float routed_scaling_factor = 1.0f; ///< multiplies the weights
-  std::uint64_t seed = 17;            ///< of strategies that draw random numbers
+  int top_k = 2;                       ///< K, 1..E
+  bool norm_topk = true;               ///< renormalise a token's K weights to sum to 1
+  float temperature = 1.0f;            ///< > 0
+  int n_group = 1;                     ///< expert groups; divides E
+  int topk_group = 1;                  ///< groups kept, 1..n_group
+  float routed_scaling_factor = 1.0f;  ///< multiplies the weights
+  std::uint64_t seed = 17;             ///< of strategies that draw random numbers
 };
 
 /// What a strategy sees.
 struct RouterInput {
-  ConstMatrixView logits;                  ///< [T, E] f32
-  std::span<const float> bias;             ///< [E] selection bias, or empty for none
-  std::span<const std::int64_t> token_ids; ///< [T] vocabulary ids, or empty: positions are used
+  ConstMatrixView logits;                   ///< [T, E] f32
+  std::span<const float> bias;              ///< [E] selection bias, or empty for none
+  std::span<const std::int64_t> token_ids;  ///< [T] vocabulary ids, or empty: positions are used
 };
 
 /// A routing rule. `route` may assume validated input and overwrites `routing`, reusing its memory.
@@ -74,8 +74,8 @@ class StrategyRegistry {
 /// Routes T tokens: validates the shapes, the parameters and the logits, runs the strategy.
 /// Logits: +inf wins over every finite logit, several +inf share the probability equally; -inf has
 /// probability 0 and is chosen only when nothing else is left; NaN throws
-/// Error(invalid_argument) naming token and expert, as does a row that is all -inf. Ties go to the lower expert index.
-/// Assignments of a token are ordered by falling selection score.
+/// Error(invalid_argument) naming token and expert, as does a row that is all -inf. Ties go to the
+/// lower expert index. Assignments of a token are ordered by falling selection score.
 void route(Context& context, const Strategy& strategy, const RouterInput& input,
            const RouterParams& params, Routing& routing);
 

@@ -66,7 +66,12 @@ struct ConstMatricesView {
 template <class T>
 ConstMatricesView matrices(const T* data, std::int64_t count, std::int64_t rows,
                            std::int64_t cols) {
-  return {reinterpret_cast<const std::byte*>(data), DTypeOf<T>::value, count, rows, cols, cols,
+  return {reinterpret_cast<const std::byte*>(data),
+          DTypeOf<T>::value,
+          count,
+          rows,
+          cols,
+          cols,
           rows * cols};
 }
 

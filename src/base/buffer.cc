@@ -33,7 +33,8 @@ void Buffer::reserve(std::int64_t bytes) {
   const std::int64_t unit = bytes >= kHugePage ? kHugePage : kCacheLine;
   // One line more than asked: kernels may load, never use, up to a vector past the end.
   const std::int64_t rounded = round_up(bytes + kCacheLine, unit);
-  void* memory = std::aligned_alloc(static_cast<std::size_t>(unit), static_cast<std::size_t>(rounded));
+  void* memory =
+      std::aligned_alloc(static_cast<std::size_t>(unit), static_cast<std::size_t>(rounded));
   if (memory == nullptr) {
     throw Error(ErrorCode::out_of_memory, fmt::format("could not allocate {} bytes", bytes));
   }

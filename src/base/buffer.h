@@ -6,8 +6,8 @@
 
 namespace switchyard {
 
-/// Uninitialised memory, 64-byte aligned; from 2 MiB up it asks for huge pages. Growing discards the
-/// content; asking for no more than before allocates nothing.
+/// Uninitialised memory, 64-byte aligned; from 2 MiB up it asks for huge pages. Growing discards
+/// the content; asking for no more than before allocates nothing.
 class Buffer {
  public:
   Buffer() = default;

@@ -7,10 +7,10 @@ namespace switchyard {
 
 /// What this CPU and operating system offer to kernels. Asks for AMX permission on first use.
 struct CpuFeatures {
-  bool avx2 = false;         ///< AVX2, FMA, F16C
-  bool avx512 = false;       ///< F, BW, DQ, VL
+  bool avx2 = false;    ///< AVX2, FMA, F16C
+  bool avx512 = false;  ///< F, BW, DQ, VL
   bool avx512_bf16 = false;
-  bool amx_bf16 = false;     ///< and the kernel granted tile state
+  bool amx_bf16 = false;  ///< and the kernel granted tile state
 };
 
 const CpuFeatures& cpu_features() noexcept;

@@ -24,8 +24,9 @@ class ThreadPool {
   /// Calls work(thread) once on every thread and returns when all have.
   template <class Work>
   void run(Work&& work) {
-    run_erased([](void* w, int thread) { (*static_cast<std::remove_reference_t<Work>*>(w))(thread); },
-               const_cast<void*>(static_cast<const void*>(&work)));
+    run_erased(
+        [](void* w, int thread) { (*static_cast<std::remove_reference_t<Work>*>(w))(thread); },
+        const_cast<void*>(static_cast<const void*>(&work)));
   }
 
   /// Calls work(begin, end, thread) on the static split of [0, count) into one range per thread,

@@ -9,8 +9,8 @@ namespace {
 #define SWITCHYARD_TEXT(x) SWITCHYARD_TEXT_OF(x)
 
 #if defined(__clang__)
-constexpr std::string_view kCompiler = "clang " SWITCHYARD_TEXT(__clang_major__) "." SWITCHYARD_TEXT(
-    __clang_minor__) "." SWITCHYARD_TEXT(__clang_patchlevel__);
+constexpr std::string_view kCompiler = "clang " SWITCHYARD_TEXT(
+    __clang_major__) "." SWITCHYARD_TEXT(__clang_minor__) "." SWITCHYARD_TEXT(__clang_patchlevel__);
 #else
 constexpr std::string_view kCompiler = "gcc " SWITCHYARD_TEXT(__GNUC__) "." SWITCHYARD_TEXT(
     __GNUC_MINOR__) "." SWITCHYARD_TEXT(__GNUC_PATCHLEVEL__);
