@@ -20,6 +20,9 @@ struct RecordField {
 /// Every field a record may have, in order: the schema, as code.
 std::span<const RecordField> record_fields() noexcept;
 
+/// One of them, or null.
+const RecordField* find_record_field(std::string_view name) noexcept;
+
 /// The fields of a record in schema order. Throws Error(invalid_argument) for a field the schema
 /// lacks, a value of another type, or a number that is not finite.
 Record in_schema_order(const Record& record);

@@ -1,0 +1,154 @@
+#include "bench/record.h"
+
+#include <cmath>
+#include <vector>
+
+#include "base/check.h"
+
+namespace switchyard {
+namespace {
+
+constexpr RecordField kFields[] = {
+    {"schema", "string", "", "version of this table: switchyard/1"},
+    {"bench", "string", "", "target: topk, router, pack, combine, dispatch, experts, layer, ..."},
+    {"impl", "string", "", "implementation of the target"},
+    {"strategy", "string", "", "routing rule"},
+    {"layout", "string", "", "how expert rows lie: compact, capacity, block, fused"},
+    {"device", "string", "", "cpu or cuda"},
+    {"isa", "string", "", "instruction set of the kernel that ran"},
+    {"dtype", "string", "", "element type of activations"},
+    {"weights", "string", "", "element type of expert weights"},
+    {"threads", "integer", "1", "threads that worked"},
+    {"ranks", "integer", "1", "processes that worked together"},
+    {"tokens", "integer", "1", "T"},
+    {"hidden", "integer", "1", "H, elements of a token row"},
+    {"ffn", "integer", "1", "F, width of an expert"},
+    {"experts", "integer", "1", "E"},
+    {"top_k", "integer", "1", "K, experts per token"},
+    {"capacity_factor", "number", "1", "capacity is ceil(this * T * K / E); 0: nothing is dropped"},
+    {"routing", "string", "", "where logits or assignments come from, as given to --routing"},
+    {"config", "string", "", "name given to --config"},
+    {"seed", "integer", "1", "of every random number"},
+    {"ok", "boolean", "", "the cell ran and its output passed the check"},
+    {"error", "string", "", "why not"},
+    {"check_rel_err", "number", "1", "||out - ref|| / ||ref|| of the output that was timed"},
+    {"check_tol", "number", "1", "largest check_rel_err that passes"},
+    {"samples_ms", "numbers", "ms", "every sample, in the order taken"},
+    {"median_ms", "number", "ms", "median of the samples"},
+    {"mean_ms", "number", "ms", "their mean"},
+    {"std_ms", "number", "ms", "their population standard deviation"},
+    {"min_ms", "number", "ms", "the fastest"},
+    {"p05_ms", "number", "ms", "5th percentile"},
+    {"p95_ms", "number", "ms", "95th percentile"},
+    {"p99_ms", "number", "ms", "99th percentile"},
+    {"ci95_low_ms", "number", "ms", "lower end of the median's 95% bootstrap interval"},
+    {"ci95_high_ms", "number", "ms", "upper end of it"},
+    {"t_logit_ms", "number", "ms", "median time of the router's matrix product"},
+    {"t_select_ms", "number", "ms", "of choosing experts"},
+    {"t_plan_ms", "number", "ms", "of building the dispatch plan"},
+    {"t_pack_ms", "number", "ms", "of packing rows; in the router target plan and pack together"},
+    {"t_route_ms", "number", "ms", "of all that precedes the experts"},
+    {"t_experts_ms", "number", "ms", "of the expert matrix products"},
+    {"t_combine_ms", "number", "ms", "of the weighted sum back into token order"},
+    {"routing_share", "number", "1", "part of the layer's time that is not the experts'"},
+    {"tokens_per_s", "number", "tokens/s", "tokens / median"},
+    {"flops", "number", "flop", "useful work: no padding rows"},
+    {"tflops", "number", "Tflop/s", "flops / median"},
+    {"bytes", "number", "bytes", "each byte that was touched, once"},
+    {"bytes_per_token_strict", "number", "bytes", "(2 + 2K) * H * element size, pack and combine"},
+    {"bw_GiBps_strict", "number", "GiB/s", "strict bytes / median"},
+    {"weight_bytes", "number", "bytes", "weights of the distinct experts that were touched"},
+    {"peak_rss_bytes", "integer", "bytes", "peak resident memory of the process during the cell"},
+    {"limit_ms", "number", "ms", "max(flops / peak, bytes / bandwidth), both measured here"},
+    {"limit_kind", "string", "", "which of the two: compute or memory"},
+    {"fraction_of_limit", "number", "1", "limit_ms / median_ms"},
+    {"load_cv", "number", "1", "std / mean of the assignments kept by each expert"},
+    {"load_max_over_mean", "number", "1", "the busiest expert's assignments over the mean"},
+    {"max_vio", "number", "1", "load_max_over_mean - 1"},
+    {"load_entropy", "number", "1", "-sum p ln p / ln E, p = share of an expert; 1 is balanced"},
+    {"experts_active", "integer", "1", "experts that kept at least one assignment"},
+    {"drop_rate", "number", "1", "dropped assignments / all"},
+    {"token_drop_rate", "number", "1", "tokens that lost every assignment / T"},
+    {"gate_entropy", "number", "nat", "mean over tokens of -sum w ln w over its K weights"},
+    {"padding_rows", "integer", "1", "packed rows that hold no token"},
+    {"version", "string", "", "of switchyard"},
+    {"git_sha", "string", "", "commit it was built from"},
+    {"git_dirty", "boolean", "", "built with uncommitted changes"},
+    {"timestamp", "string", "", "UTC, ISO 8601, when the cell ended"},
+    {"host", "string", "", "host name"},
+    {"cpu", "string", "", "CPU model"},
+    {"gpu", "string", "", "GPU model"},
+    {"compiler", "string", "", "name and version"},
+    {"command", "string", "", "the command line"},
+    {"drop_policy", "string", "", "which assignments a full expert keeps: position or probs"},
+    {"renormalise", "boolean", "", "kept weights of a token were scaled back to their sum"},
+    {"router_params", "string", "", "knobs of the strategy that are not at their default"},
+    {"activation", "string", "", "of the experts"},
+    {"gated", "boolean", "", "experts have a gate projection"},
+    {"library", "string", "", "library an implementation calls, with its version"},
+    {"cold", "boolean", "", "caches were flushed before each sample"},
+    {"memory_bytes", "integer", "bytes", "memory the cell was expected to need"},
+};
+
+bool has_type(const Record& value, std::string_view type) {
+  if (type == "string") return value.is_string();
+  if (type == "boolean") return value.is_boolean();
+  if (type == "integer") return value.is_number_integer();
+  if (type == "number") return value.is_number();
+  if (!value.is_array()) return false;
+  for (const auto& element : value) {
+    if (!element.is_number()) return false;
+  }
+  return true;
+}
+
+bool is_finite(const Record& value) {
+  if (value.is_number_float()) return std::isfinite(value.get<double>());
+  if (!value.is_array()) return true;
+  for (const auto& element : value) {
+    if (!std::isfinite(element.get<double>())) return false;
+  }
+  return true;
+}
+
+std::string article_and(std::string_view type) {
+  if (type == "numbers") return "an array of numbers";
+  return fmt::format("{} {}", type == "integer" ? "an" : "a", type);
+}
+
+}  // namespace
+
+std::span<const RecordField> record_fields() noexcept { return kFields; }
+
+const RecordField* find_record_field(std::string_view name) noexcept {
+  for (const auto& field : kFields) {
+    if (field.name == name) return &field;
+  }
+  return nullptr;
+}
+
+Record in_schema_order(const Record& record) {
+  require(record.is_object(), "record is a {}: expected an object", record.type_name());
+  for (const auto& [name, value] : record.items()) {
+    const RecordField* field = find_record_field(name);
+    if (field == nullptr) {
+      std::vector<std::string_view> names;
+      for (const auto& known : kFields) names.push_back(known.name);
+      const auto near = nearest(name, names);
+      require(false, "record has unknown field '{}'{}", name,
+              near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+    }
+    require(has_type(value, field->type), "record field {} is a {}: expected {}", name,
+            value.type_name(), article_and(field->type));
+    require(is_finite(value), "record field {} is not finite: leave it out and say why in error",
+            name);
+  }
+  Record ordered = Record::object();
+  for (const auto& field : kFields) {
+    const auto it = record.find(field.name);
+    if (it != record.end()) ordered[std::string(field.name)] = *it;
+  }
+  return ordered;
+}
+
+}  // namespace switchyard

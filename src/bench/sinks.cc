@@ -1,0 +1,215 @@
+#include "bench/sinks.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/check.h"
+#include "bench/table.h"
+
+namespace switchyard {
+namespace {
+
+constexpr std::array<Named<RecordFormat>, 5> kFormatNames = {{
+    {RecordFormat::table, "table"},
+    {RecordFormat::json, "json"},
+    {RecordFormat::jsonl, "jsonl"},
+    {RecordFormat::csv, "csv"},
+    {RecordFormat::md, "md"},
+}};
+
+[[noreturn]] void throw_io(std::string_view verb, const std::string& path, int error) {
+  throw Error(ErrorCode::io, fmt::format("could not {} {}: {}", verb, path, std::strerror(error)));
+}
+
+// Host names, paths and command lines may hold bytes that are not UTF-8: they are replaced.
+std::string text_of(const Record& value) {
+  return value.dump(-1, ' ', false, Record::error_handler_t::replace);
+}
+
+std::string csv_quoted(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  if (text.find_first_of(",\"") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"') quoted += '"';
+    quoted += c;
+  }
+  return quoted + '"';
+}
+
+std::string csv_cell(const Record& value) {
+  if (value.is_string()) return csv_quoted(value.get<std::string>());
+  if (!value.is_array()) return text_of(value);
+  std::string joined;
+  for (const auto& element : value) {
+    if (!joined.empty()) joined += ';';
+    joined += text_of(element);
+  }
+  return joined;
+}
+
+std::string json_array(std::span<const Record> records) {
+  std::string out = "[";
+  for (const auto& record : records) {
+    out += out.size() == 1 ? "\n" : ",\n";
+    out += text_of(record);
+  }
+  return out + "\n]\n";
+}
+
+// 0 or the errno of what went wrong.
+int write_all(int file, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+bool ends_torn(int file, off_t size) {
+  char last = '\n';
+  return size > 0 && ::pread(file, &last, 1, size - 1) == 1 && last != '\n';
+}
+
+std::string first_line(int file) {
+  std::string line(1 << 14, '\0');
+  const ssize_t bytes = ::pread(file, line.data(), line.size(), 0);
+  line.resize(bytes < 0 ? 0 : static_cast<std::size_t>(bytes));
+  return line.substr(0, line.find('\n') + 1);
+}
+
+}  // namespace
+
+RecordFormat record_format_from_name(std::string_view name) {
+  return value_in(kFormatNames, "output format", name);
+}
+
+RecordFormat record_format_of_path(std::string_view path) {
+  const auto dot = path.rfind('.');
+  const std::string_view suffix = dot == std::string_view::npos ? "" : path.substr(dot + 1);
+  for (const auto& format : kFormatNames) {
+    if (format.value != RecordFormat::table && format.name == suffix) return format.value;
+  }
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("output file '{}' does not say its format: expected a name that ends in "
+                          ".json, .jsonl, .csv or .md",
+                          path));
+}
+
+std::string csv_header() {
+  std::string line;
+  for (const auto& field : record_fields()) {
+    if (!line.empty()) line += ',';
+    line += field.name;
+  }
+  return line + '\n';
+}
+
+std::string csv_row(const Record& record) {
+  std::string line;
+  for (const auto& field : record_fields()) {
+    if (&field != record_fields().data()) line += ',';
+    const auto it = record.find(field.name);
+    if (it != record.end()) line += csv_cell(*it);
+  }
+  return line + '\n';
+}
+
+std::string jsonl_row(const Record& record) { return text_of(record) + '\n'; }
+
+std::string format_records(std::span<const Record> records, RecordFormat format, int width) {
+  std::string out;
+  switch (format) {
+    case RecordFormat::table: return text_table(records, width);
+    case RecordFormat::md: return markdown_table(records);
+    case RecordFormat::json: return json_array(records);
+    case RecordFormat::jsonl:
+      for (const auto& record : records) out += jsonl_row(record);
+      return out;
+    case RecordFormat::csv:
+      out = csv_header();
+      for (const auto& record : records) out += csv_row(record);
+      return out;
+  }
+  return out;
+}
+
+RecordFile::RecordFile(std::string path)
+    : path_(std::move(path)), format_(record_format_of_path(path_)) {
+  if (format_ == RecordFormat::json) {
+    struct stat status;
+    if (::stat(path_.c_str(), &status) == 0 && status.st_size > 0) array_ = read_records(path_);
+    replace_array();
+    return;
+  }
+  file_ = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  if (file_ < 0) throw_io("write", path_, errno);
+  try {
+    const off_t size = std::max<off_t>(0, ::lseek(file_, 0, SEEK_END));
+    if (ends_torn(file_, size)) write_row("\n");
+    if (format_ == RecordFormat::csv && size > 0 && first_line(file_) != csv_header()) {
+      throw Error(ErrorCode::invalid_data,
+                  fmt::format("{}:1: the header is not that of this version's records: expected "
+                              "{} columns from '{}' to '{}'; write to another file",
+                              path_, record_fields().size(), record_fields().front().name,
+                              record_fields().back().name));
+    }
+    if (size == 0 && format_ == RecordFormat::csv) write_row(csv_header());
+    if (size == 0 && format_ == RecordFormat::md) write_row(markdown_header());
+  } catch (...) {
+    ::close(file_);
+    throw;
+  }
+}
+
+RecordFile::~RecordFile() {
+  if (file_ >= 0) ::close(file_);
+}
+
+void RecordFile::append(const Record& record) {
+  switch (format_) {
+    case RecordFormat::jsonl: return write_row(jsonl_row(record));
+    case RecordFormat::csv: return write_row(csv_row(record));
+    case RecordFormat::md: return write_row(markdown_row(record));
+    default: break;
+  }
+  array_.push_back(record);
+  replace_array();
+}
+
+void RecordFile::write_row(const std::string& row) {
+  const off_t before = ::lseek(file_, 0, SEEK_END);
+  const int error = write_all(file_, row);
+  if (error == 0) return;
+  // A disk that fills up takes part of a row: take it back, so that the file stays whole.
+  if (before >= 0 && ::ftruncate(file_, before) != 0) errno = 0;
+  throw_io("write", path_, error);
+}
+
+void RecordFile::replace_array() const {
+  // Through a link, so that rename replaces the file and not the link to it.
+  std::error_code ignored;
+  const auto resolved = std::filesystem::weakly_canonical(path_, ignored);
+  const std::string target = resolved.empty() ? path_ : resolved.string();
+  const std::string aside = fmt::format("{}.{}.tmp", target, ::getpid());
+  const int file = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (file < 0) throw_io("write", path_, errno);
+  int error = write_all(file, json_array(array_));
+  if (::close(file) != 0 && error == 0) error = errno;
+  if (error == 0 && ::rename(aside.c_str(), target.c_str()) != 0) error = errno;
+  if (error != 0) {
+    ::unlink(aside.c_str());
+    throw_io("write", path_, error);
+  }
+}
+
+}  // namespace switchyard
