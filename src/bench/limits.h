@@ -12,13 +12,13 @@ namespace switchyard {
 
 /// What this machine can do, measured. Bandwidths in bytes/s of useful traffic, peaks in flop/s.
 struct Ceilings {
-  int threads = 0;             ///< the "all" of the fields below
-  double read_bw_one = 0;      ///< one thread reading memory
-  double read_bw = 0;          ///< all threads reading memory
-  double copy_bw_one = 0;      ///< read + written bytes per second
+  int threads = 0;         ///< the "all" of the fields below
+  double read_bw_one = 0;  ///< one thread reading memory
+  double read_bw = 0;      ///< all threads reading memory
+  double copy_bw_one = 0;  ///< read + written bytes per second
   double copy_bw = 0;
-  double gather_bw = 0;        ///< copying random rows of 4 KiB and more: read + written
-  double fork_join_s = 0;      ///< one empty parallel region
+  double gather_bw = 0;    ///< copying random rows of 4 KiB and more: read + written
+  double fork_join_s = 0;  ///< one empty parallel region
   /// Matrix peak by "<isa>/<dtype>", all threads: "amx_bf16/bf16", "avx512/f32", "portable/f32".
   std::map<std::string, double> peak_flops;
 
