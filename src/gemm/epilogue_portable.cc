@@ -1,0 +1,81 @@
+#include <bit>
+#include <cstring>
+
+#include "gemm/epilogue_kernel.h"
+
+namespace switchyard::gemm {
+namespace {
+
+struct Vec {
+  static constexpr std::int64_t kLanes = 8;
+  float lane[kLanes];
+
+  static Vec load(const float* p) noexcept {
+    Vec v;
+    std::memcpy(v.lane, p, sizeof v.lane);
+    return v;
+  }
+  static Vec set(float x) noexcept {
+    Vec v;
+    for (float& lane : v.lane) lane = x;
+    return v;
+  }
+};
+
+template <class Op>
+Vec zip(Vec a, Vec b, Op op) noexcept {
+  Vec out;
+  for (std::int64_t i = 0; i < Vec::kLanes; ++i) out.lane[i] = op(a.lane[i], b.lane[i]);
+  return out;
+}
+
+Vec operator+(Vec a, Vec b) noexcept {
+  return zip(a, b, [](float x, float y) { return x + y; });
+}
+Vec operator-(Vec a, Vec b) noexcept {
+  return zip(a, b, [](float x, float y) { return x - y; });
+}
+Vec operator*(Vec a, Vec b) noexcept {
+  return zip(a, b, [](float x, float y) { return x * y; });
+}
+Vec operator/(Vec a, Vec b) noexcept {
+  return zip(a, b, [](float x, float y) { return x / y; });
+}
+Vec min(Vec a, Vec b) noexcept {
+  return zip(a, b, [](float x, float y) { return x < y ? x : y; });
+}
+Vec max(Vec a, Vec b) noexcept {
+  return zip(a, b, [](float x, float y) { return x > y ? x : y; });
+}
+
+// 2^n for integers n in [-126, 127]; NaN gives some finite value, and the factor beside it is NaN.
+Vec pow2(Vec n) noexcept {
+  return zip(n, n, [](float x, float) {
+    const std::int32_t exponent = x == x ? static_cast<std::int32_t>(x) : 0;
+    return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
+  });
+}
+
+template <class T>
+void store_as(std::byte* out, Vec x) noexcept {
+  T rounded[Vec::kLanes];
+  for (std::int64_t i = 0; i < Vec::kLanes; ++i) rounded[i] = from_float<T>(x.lane[i]);
+  std::memcpy(out, rounded, sizeof rounded);
+}
+
+void store_f32(std::byte* out, Vec x) noexcept { store_as<float>(out, x); }
+void store_bf16(std::byte* out, Vec x) noexcept { store_as<bf16>(out, x); }
+void store_f16(std::byte* out, Vec x) noexcept { store_as<f16>(out, x); }
+
+}  // namespace
+}  // namespace switchyard::gemm
+
+#include "gemm/epilogue_formulas.h"
+
+namespace switchyard::gemm {
+
+EpilogueFn find_epilogue_portable(EpilogueKind kind, Activation act, DType element) noexcept {
+  return find(kind, act, element);
+}
+
+}  // namespace switchyard::gemm

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace switchyard::gemm {
+
+/// Columns of a weight stripe, and of the accumulators a kernel call fills.
+inline constexpr std::int64_t kStripeColumns = 32;
+/// Depth to which stripes and panels are padded with zeros.
+inline constexpr std::int64_t kDepthUnit = 32;
+/// Rows of a tile, the unit of panel rows.
+inline constexpr std::int64_t kTileRows = 16;
+
+/// The contract of a kernel: for one chunk of depth
+///
+///   acc[r, j] = (accumulate ? acc[r, j] : 0) + sum over k in [0, depth) of panel[r, k] * stripe[k,
+///   j]
+///
+/// for r in [0, rows), j in [0, 32). acc is [rows rounded up to 16, 32] f32, 64-byte aligned; rows
+/// of the last tile beyond `rows` may be written with anything.
+///
+/// Panels hold activations in one of two formats:
+///   rows   element (r, k) at r * panel_stride + k
+///   tiles  [r / 16][k / 32][r % 16][k % 32]; panel_stride = elements from one r / 16 to the next
+/// Stripes hold 32 columns of weights, contiguous along depth:
+///   f32, f16  element (k, j) at k * 32 + j
+///   bf16      [k / 32][j / 16][k % 32 / 2][j % 16][k % 2]: the AMX B tile, twice
+struct GemmArgs {
+  const void* panel;
+  std::int64_t panel_stride;  ///< elements
+  const void* stripe;
+  std::int64_t depth;  ///< a multiple of 32
+  float* acc;
+  std::int64_t rows;  ///< >= 1
+  bool accumulate;
+  /// Weights needed soon; the kernel spreads prefetches of them into L2 over the call.
+  const std::byte* prefetch;
+  std::int64_t prefetch_bytes;
+};
+
+using GemmFn = void (*)(const GemmArgs&) noexcept;
+
+/// Thread state around a run of kernel calls: the AMX tile configuration. Nothing for the others.
+using ThreadStateFn = void (*)() noexcept;
+
+#define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format, chunked) \
+  void gemm_##weights##_##panel##_##isa(const GemmArgs& args) noexcept;
+#include "gemm/kernels.inc"
+#undef SWITCHYARD_GEMM_KERNEL
+
+void amx_begin() noexcept;
+void amx_end() noexcept;
+
+}  // namespace switchyard::gemm

@@ -1,0 +1,57 @@
+#include "gemm/kernel.h"
+
+#include <fmt/format.h>
+
+namespace switchyard::gemm {
+namespace {
+
+constexpr Kernel make_kernel(Isa isa, DType weights, DType panel, PanelFormat format, bool chunked,
+                             GemmFn run) {
+  Kernel kernel{isa, weights, panel, format, chunked, run, nullptr, nullptr};
+#if defined(SWITCHYARD_X86_KERNELS)
+  if (isa == Isa::amx_bf16) {
+    kernel.begin = amx_begin;
+    kernel.end = amx_end;
+  }
+#endif
+  return kernel;
+}
+
+#define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format, chunked)                \
+  make_kernel(Isa::isa, DType::weights, DType::panel, PanelFormat::format, chunked, \
+              gemm_##weights##_##panel##_##isa),
+constexpr Kernel kKernels[] = {
+#include "gemm/kernels.inc"
+};
+#undef SWITCHYARD_GEMM_KERNEL
+
+}  // namespace
+
+std::span<const Kernel> kernels() noexcept { return kKernels; }
+
+const Kernel& find_kernel(Isa cap, DType weights, DType activations) noexcept {
+  const Kernel* found = nullptr;
+  for (const Kernel& kernel : kKernels) {
+    const bool exact = kernel.panel == DType::f32 || kernel.panel == activations;
+    if (kernel.isa <= cap && kernel.weights == weights && exact && found == nullptr) {
+      found = &kernel;
+    }
+  }
+  return *found;  // the portable lines take every dtype
+}
+
+std::string name_of(const Kernel& kernel) {
+  return fmt::format("{} {} x {}", switchyard::name_of(kernel.isa),
+                     switchyard::name_of(kernel.panel), switchyard::name_of(kernel.weights));
+}
+
+EpilogueFn find_epilogue(Isa isa, EpilogueKind kind, Activation act, DType element) noexcept {
+#if defined(SWITCHYARD_X86_KERNELS)
+  if (isa >= Isa::avx512) return find_epilogue_avx512(kind, act, element);
+  if (isa == Isa::avx2) return find_epilogue_avx2(kind, act, element);
+#endif
+  static_cast<void>(isa);
+  return find_epilogue_portable(kind, act, element);
+}
+
+}  // namespace switchyard::gemm

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+
+#include "gemm/epilogue_kernel.h"
+#include "gemm/gemm_kernel.h"
+#include "switchyard/context.h"
+
+namespace switchyard::gemm {
+
+enum class PanelFormat : std::uint8_t { rows, tiles };
+
+/// One line of kernels.inc.
+struct Kernel {
+  Isa isa;
+  DType weights;  ///< as stripes hold them
+  DType panel;    ///< element type of panels
+  PanelFormat format;
+  bool chunked;  ///< wants its weight chunk in L1
+  GemmFn run;
+  ThreadStateFn begin;  ///< nothing to do when null
+  ThreadStateFn end;
+};
+
+/// All kernels of this build, fastest first.
+std::span<const Kernel> kernels() noexcept;
+
+/// The fastest kernel not above `cap` that multiplies weights of `weights` with activations of
+/// `activations`. bf16 panels are used for bf16 activations only: rounding others would lose bits.
+const Kernel& find_kernel(Isa cap, DType weights, DType activations) noexcept;
+
+/// "amx_bf16 bf16 x bf16"
+std::string name_of(const Kernel& kernel);
+
+/// The epilogue of an ISA: AVX-512 for it and all above.
+EpilogueFn find_epilogue(Isa isa, EpilogueKind kind, Activation act, DType element) noexcept;
+
+}  // namespace switchyard::gemm
