@@ -1,0 +1,84 @@
+#include "switchyard/experts.h"
+
+#include "base/check.h"
+#include "gemm/implementations.h"
+
+namespace switchyard {
+namespace {
+
+constexpr std::array<Named<Activation>, 4> kActivations = {{
+    {Activation::silu, "silu"},
+    {Activation::gelu, "gelu"},
+    {Activation::relu, "relu"},
+    {Activation::silu, "swish"},
+}};
+
+using Factory = std::unique_ptr<Experts> (*)(Context&, const ExpertWeights&, DType);
+
+struct Implementation {
+  std::string_view name;
+  Factory make;
+};
+
+constexpr Implementation kImplementations[] = {
+    {"grouped", gemm::make_grouped},
+};
+
+constexpr std::string_view kNames[] = {"grouped"};
+
+void validate(const ConstMatricesView& w, std::string_view name, std::int64_t count,
+              std::int64_t rows, std::int64_t cols, DType dtype) {
+  require(w.count == count && w.rows == rows && w.cols == cols,
+          "{} weights are [{}, {}, {}]: expected [{}, {}, {}]", name, w.count, w.rows, w.cols,
+          count, rows, cols);
+  require(w.dtype == dtype, "{} weights are {}: expected {} as up", name, name_of(w.dtype),
+          name_of(dtype));
+  require(w.data != nullptr, "{} weights are null", name);
+  require(w.row_stride >= cols, "{} weights have row stride {}: expected at least {}", name,
+          w.row_stride, cols);
+}
+
+void validate(const ExpertWeights& weights) {
+  const ConstMatricesView& up = weights.up;
+  require(up.count > 0 && up.rows > 0 && up.cols > 0,
+          "up weights are [{}, {}, {}]: expected positive sizes", up.count, up.rows, up.cols);
+  validate(up, "up", up.count, up.rows, up.cols, up.dtype);
+  validate(weights.down, "down", up.count, up.cols, up.rows, up.dtype);
+  if (weights.is_gated()) validate(weights.gate, "gate", up.count, up.rows, up.cols, up.dtype);
+}
+
+}  // namespace
+
+void gemm::require_forward(const DispatchPlan& plan, const ConstMatrixView& in,
+                           const MatrixView& out, std::int64_t num_experts, std::int64_t hidden,
+                           DType activations) {
+  require(plan.num_experts == num_experts, "the plan is for {} experts: expected {}",
+          plan.num_experts, num_experts);
+  const bool gather = plan.layout == Layout::fused;
+  require_shape("in", in, gather ? plan.num_tokens : plan.num_rows(), hidden);
+  require_shape("out", out, plan.num_rows(), hidden);
+  require(in.dtype == activations && out.dtype == activations,
+          "in is {} and out is {}: expected {}, which the experts were made for", name_of(in.dtype),
+          name_of(out.dtype), name_of(activations));
+}
+
+std::string_view name_of(Activation activation) noexcept {
+  return name_in(kActivations, activation);
+}
+Activation activation_from_name(std::string_view name) {
+  return value_in(kActivations, "activation", name);
+}
+
+std::span<const std::string_view> expert_implementations() noexcept { return kNames; }
+
+std::unique_ptr<Experts> make_experts(Context& context, std::string_view implementation,
+                                      const ExpertWeights& weights, DType activations) {
+  validate(weights);
+  for (const Implementation& candidate : kImplementations) {
+    if (candidate.name == implementation) return candidate.make(context, weights, activations);
+  }
+  throw Error(ErrorCode::invalid_argument,
+              unknown_name("experts implementation", implementation, kNames));
+}
+
+}  // namespace switchyard

@@ -1,0 +1,296 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/philox.h"
+#include "gemm/dense.h"
+#include "gemm/kernel.h"
+#include "gemm/panel.h"
+#include "gemm/prepack.h"
+#include "switchyard/error.h"
+#include "switchyard/experts.h"
+
+namespace switchyard::gemm {
+namespace {
+
+// A matrix with its own memory, filled with uniforms of variance scale^2.
+struct Matrix {
+  DType dtype;
+  std::int64_t rows, cols;
+  std::vector<std::byte> memory;
+
+  Matrix(DType type, std::int64_t num_rows, std::int64_t num_cols, std::uint64_t stream,
+         float scale = 1.0f)
+      : dtype(type), rows(num_rows), cols(num_cols), memory(rows * cols * size_of(type)) {
+    const Philox random(17, stream);
+    for (std::int64_t i = 0; i < rows * cols; ++i) {
+      set(i, scale * 1.7320508f * (2 * random.uniform(i) - 1));
+    }
+  }
+  void set(std::int64_t i, float x) {
+    switch (dtype) {
+      case DType::f32: reinterpret_cast<float*>(memory.data())[i] = x; break;
+      case DType::bf16: reinterpret_cast<bf16*>(memory.data())[i] = from_float<bf16>(x); break;
+      case DType::f16: reinterpret_cast<f16*>(memory.data())[i] = from_float<f16>(x); break;
+    }
+  }
+  double at(std::int64_t r, std::int64_t c) const {
+    const std::int64_t i = r * cols + c;
+    switch (dtype) {
+      case DType::f32: return reinterpret_cast<const float*>(memory.data())[i];
+      case DType::bf16: return to_float(reinterpret_cast<const bf16*>(memory.data())[i]);
+      case DType::f16: return to_float(reinterpret_cast<const f16*>(memory.data())[i]);
+    }
+    return 0;
+  }
+  MatrixView view() { return {memory.data(), dtype, rows, cols, cols}; }
+  ConstMatricesView stacked(std::int64_t count) const {
+    return {memory.data(), dtype, count, rows / count, cols, cols, rows / count * cols};
+  }
+};
+
+// Every kernel the machine runs, on one stripe, against a plain double sum; chunks of depth add up.
+TEST(GemmKernel, EveryVariantMatchesThePlainSum) {
+  Context context({.threads = 1, .isa = {}});
+  for (const Kernel& kernel : kernels()) {
+    if (!isa_is_available(kernel.isa)) continue;
+    for (const std::int64_t depth : {1, 32, 50, 256}) {
+      for (const std::int64_t rows : {1, 5, 6, 12, 13, 16, 17, 32, 33, 70}) {
+        const DType activations = kernel.panel;
+        Matrix x(activations, rows, depth, 1), w(kernel.weights, 40, depth, 2);
+        const PackedWeights packed(context, w.stacked(1));
+        const PanelShape shape(kernel, depth);
+        Buffer panel(shape.bytes(rows));
+        fill_panel(shape, x.view(), nullptr, rows, 0, panel.data());
+        Buffer acc_memory(round_up(rows, 16) * 32 * 4);
+        float* acc = acc_memory.elements<float>(1);
+        for (std::int64_t s = 0; s < packed.stripes(); ++s) {
+          if (kernel.begin) kernel.begin();
+          const std::int64_t depth_bytes = packed.stripe_bytes() / shape.depth;
+          for (std::int64_t k = 0; k < shape.depth; k += 64) {
+            const std::byte* stripe = packed.stripe(0, s) + k * depth_bytes;
+            kernel.run({panel.data() + shape.offset(0, k), shape.stride(), stripe,
+                        std::min<std::int64_t>(64, shape.depth - k), acc, rows, k > 0, stripe, 0});
+          }
+          if (kernel.end) kernel.end();
+          for (std::int64_t r = 0; r < rows; ++r) {
+            for (std::int64_t j = 0; j < 32; ++j) {
+              double sum = 0, magnitude = 0;
+              for (std::int64_t k = 0; k < depth && s * 32 + j < 40; ++k) {
+                sum += x.at(r, k) * w.at(s * 32 + j, k);
+                magnitude += std::abs(x.at(r, k) * w.at(s * 32 + j, k));
+              }
+              ASSERT_NEAR(acc[r * 32 + j], sum, 1e-30 + 4 * 0x1p-23 * magnitude)
+                  << name_of(kernel) << " depth " << depth << " rows " << rows << " at " << r
+                  << ", " << s * 32 + j;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+double act_of(Activation act, double x) {
+  switch (act) {
+    case Activation::silu: return x / (1 + std::exp(-x));
+    case Activation::gelu: return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::relu: return x > 0 ? x : 0;
+  }
+  return 0;
+}
+
+TEST(Epilogue, ActivationsMatchTheFormulaEverywhere) {
+  constexpr std::int64_t kRows = 1600;
+  std::vector<float> acc(kRows * 32), out(kRows * 32);
+  for (std::int64_t i = 0; i < kRows * 32; ++i) acc[i] = -100 + 200.0f * i / (kRows * 32);
+  for (const Activation act : {Activation::silu, Activation::gelu, Activation::relu}) {
+    const EpilogueFn run = find_epilogue(Isa::portable, EpilogueKind::plain, act, DType::f32);
+    run({acc.data(), kRows, 32, reinterpret_cast<std::byte*>(out.data()), 128, 16 * 128});
+    for (std::int64_t i = 0; i < kRows * 32; ++i) {
+      const double want = act_of(act, acc[i]);
+      ASSERT_NEAR(out[i], want, 4e-7 * std::max(1.0, std::abs(want))) << name_of(act) << acc[i];
+    }
+  }
+}
+
+TEST(Epilogue, VariantsAgreeBitForBit) {
+  constexpr std::int64_t kRows = 21;
+  std::vector<float> acc(kRows * 32);
+  const Philox random(3, 0);
+  for (std::size_t i = 0; i < acc.size(); ++i) acc[i] = 30 * random.normal(i);
+  acc[5] = NAN, acc[6] = INFINITY, acc[7] = -INFINITY, acc[8] = -0.0f, acc[9] = 1e-40f;
+  for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+    if (!isa_is_available(isa)) continue;
+    for (const EpilogueKind kind :
+         {EpilogueKind::store, EpilogueKind::gated, EpilogueKind::plain}) {
+      for (const Activation act : {Activation::silu, Activation::gelu, Activation::relu}) {
+        for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+          for (const std::int64_t columns : {1, 7, 32}) {
+            std::vector<std::byte> plain(kRows * 32 * 4), fast(plain.size());
+            EpilogueArgs args{acc.data(), kRows, columns, plain.data(), 128, 16 * 128};
+            find_epilogue(Isa::portable, kind, act, dtype)(args);
+            args.out = fast.data();
+            find_epilogue(isa, kind, act, dtype)(args);
+            ASSERT_EQ(plain, fast) << switchyard::name_of(isa) << static_cast<int>(kind)
+                                   << switchyard::name_of(act) << switchyard::name_of(dtype);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Rows [R, H] and the plan that gives expert e the next rows_of_expert[e] of them.
+DispatchPlan compact_plan(const std::vector<std::int64_t>& rows_of_expert) {
+  DispatchPlan plan;
+  plan.num_experts = static_cast<int>(rows_of_expert.size());
+  plan.expert_begin = {0};
+  for (const std::int64_t rows : rows_of_expert) {
+    plan.expert_rows.push_back(rows);
+    plan.expert_begin.push_back(plan.expert_begin.back() + rows);
+  }
+  plan.num_tokens = plan.expert_begin.back();
+  for (std::int64_t r = 0; r < plan.num_tokens; ++r) {
+    plan.token_of_row.push_back(static_cast<std::int32_t>(r));
+  }
+  return plan;
+}
+
+struct Case {
+  std::vector<std::int64_t> rows;
+  std::int64_t hidden, ffn;
+  DType weights, activations;
+  bool gated;
+  Activation act;
+};
+
+double relative_error(const Case& c, Isa isa, int threads) {
+  Context context({.threads = threads, .isa = isa});
+  const auto E = static_cast<std::int64_t>(c.rows.size());
+  const float scale_h = 1 / std::sqrt(static_cast<float>(c.hidden));
+  const float scale_f = 1 / std::sqrt(static_cast<float>(c.ffn));
+  Matrix gate(c.weights, E * c.ffn, c.hidden, 1, scale_h),
+      up(c.weights, E * c.ffn, c.hidden, 2, scale_h);
+  Matrix down(c.weights, E * c.hidden, c.ffn, 3, scale_f);
+  ExpertWeights weights;
+  if (c.gated) weights.gate = gate.stacked(E);
+  weights.up = up.stacked(E);
+  weights.down = down.stacked(E);
+  weights.activation = c.act;
+  const auto experts = make_experts(context, "grouped", weights, c.activations);
+  const DispatchPlan plan = compact_plan(c.rows);
+  Matrix x(c.activations, plan.num_rows(), c.hidden, 4),
+      out(c.activations, plan.num_rows(), c.hidden, 5);
+  experts->forward(context, plan, x.view(), out.view());
+
+  double error = 0, norm = 0;
+  for (std::int64_t e = 0; e < E; ++e) {
+    for (std::int64_t r = plan.expert_begin[e]; r < plan.expert_begin[e + 1]; ++r) {
+      std::vector<double> h(c.ffn);
+      for (std::int64_t f = 0; f < c.ffn; ++f) {
+        double g = 0, u = 0;
+        for (std::int64_t k = 0; k < c.hidden; ++k) {
+          g += x.at(r, k) * gate.at(e * c.ffn + f, k);
+          u += x.at(r, k) * up.at(e * c.ffn + f, k);
+        }
+        h[f] = c.gated ? act_of(c.act, g) * u : act_of(c.act, u);
+      }
+      for (std::int64_t k = 0; k < c.hidden; ++k) {
+        double sum = 0;
+        for (std::int64_t f = 0; f < c.ffn; ++f) sum += h[f] * down.at(e * c.hidden + k, f);
+        error += (out.at(r, k) - sum) * (out.at(r, k) - sum);
+        norm += sum * sum;
+      }
+    }
+  }
+  return std::sqrt(error / norm);
+}
+
+TEST(Grouped, MatchesTheOracleForEveryIsaAndDtype) {
+  for (const Isa isa : kAllIsas) {
+    if (!isa_is_available(isa)) continue;
+    for (const DType weights : {DType::f32, DType::bf16, DType::f16}) {
+      for (const DType activations : {DType::f32, DType::bf16, DType::f16}) {
+        for (const bool gated : {true, false}) {
+          const Case c{{3, 0, 40, 1},
+                       70,
+                       45,
+                       weights,
+                       activations,
+                       gated,
+                       gated ? Activation::silu : Activation::gelu};
+          EXPECT_LT(relative_error(c, isa, 2), epsilon_of(activations) + 30 * 0x1p-23)
+              << switchyard::name_of(isa) << ' ' << switchyard::name_of(weights) << ' '
+              << switchyard::name_of(activations) << gated;
+        }
+      }
+    }
+  }
+}
+
+// Deep enough that panels are cut and partial sums wait in memory, rows enough for several panels.
+TEST(Grouped, CutsDepthAndRows) {
+  const Case deep{{70, 1}, 8192, 40, DType::bf16, DType::bf16, true, Activation::silu};
+  EXPECT_LT(relative_error(deep, default_isa(), 2), epsilon_of(DType::bf16));
+  const Case tall{{700, 20}, 96, 64, DType::f32, DType::f32, true, Activation::relu};
+  EXPECT_LT(relative_error(tall, default_isa(), 3), 100 * 0x1p-23);
+}
+
+TEST(Grouped, ThreadsNeverChangeBits) {
+  const Case c{{33, 0, 7, 120}, 160, 96, DType::bf16, DType::bf16, true, Activation::silu};
+  const double one = relative_error(c, default_isa(), 1);
+  for (const int threads : {2, 3, 5}) EXPECT_EQ(one, relative_error(c, default_isa(), threads));
+}
+
+TEST(Grouped, NoRowsIsNoWork) {
+  Context context({.threads = 2, .isa = {}});
+  Matrix up(DType::f32, 2 * 8, 16, 1), down(DType::f32, 2 * 16, 8, 2);
+  ExpertWeights weights;
+  weights.up = up.stacked(2);
+  weights.down = down.stacked(2);
+  const auto experts = make_experts(context, "grouped", weights, DType::f32);
+  MatrixView none{nullptr, DType::f32, 0, 16, 16};
+  experts->forward(context, compact_plan({0, 0}), none, none);
+}
+
+TEST(Experts, BadShapesAreNamed) {
+  Context context({.threads = 1, .isa = {}});
+  Matrix up(DType::f32, 2 * 8, 16, 1), down(DType::f32, 2 * 16, 8, 2);
+  ExpertWeights weights;
+  weights.up = up.stacked(2);
+  weights.down = up.stacked(2);
+  EXPECT_THROW(make_experts(context, "grouped", weights, DType::f32), Error);
+  weights.down = down.stacked(2);
+  try {
+    make_experts(context, "gruoped", weights, DType::f32);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("did you mean grouped?"), std::string::npos);
+  }
+  const auto experts = make_experts(context, "grouped", weights, DType::f32);
+  Matrix x(DType::f32, 3, 16, 1), small(DType::f32, 2, 16, 1), half(DType::bf16, 3, 16, 1);
+  const DispatchPlan plan = compact_plan({1, 2});
+  EXPECT_THROW(experts->forward(context, plan, x.view(), small.view()), Error);
+  EXPECT_THROW(experts->forward(context, plan, half.view(), half.view()), Error);
+  EXPECT_THROW(experts->forward(context, compact_plan({3}), x.view(), x.view()), Error);
+}
+
+TEST(DenseProduct, MatchesThePlainSum) {
+  Context context({.threads = 2, .isa = {}});
+  Matrix x(DType::bf16, 19, 100, 1), w(DType::f32, 37, 100, 2), out(DType::f32, 19, 37, 3);
+  DenseProduct product(context, w.view(), DType::bf16);
+  product.run(context, x.view(), out.view());
+  for (std::int64_t r = 0; r < 19; ++r) {
+    for (std::int64_t j = 0; j < 37; ++j) {
+      double sum = 0;
+      for (std::int64_t k = 0; k < 100; ++k) sum += x.at(r, k) * w.at(j, k);
+      ASSERT_NEAR(out.at(r, j), sum, 1e-4);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace switchyard::gemm

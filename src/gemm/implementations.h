@@ -1,0 +1,22 @@
+#pragma once
+
+#include <memory>
+
+#include "switchyard/experts.h"
+
+namespace switchyard::gemm {
+
+/// The factories behind make_experts, which has validated the weights. Each may throw
+/// Error(unavailable) naming the package that this build lacks.
+std::unique_ptr<Experts> make_grouped(Context& context, const ExpertWeights& weights,
+                                      DType activations);
+std::unique_ptr<Experts> make_loop(Context& context, const ExpertWeights& weights,
+                                   DType activations);
+std::unique_ptr<Experts> make_padded(Context& context, const ExpertWeights& weights,
+                                     DType activations);
+
+/// Throws Error(invalid_argument) unless `in` and `out` fit the plan and experts of this shape.
+void require_forward(const DispatchPlan& plan, const ConstMatrixView& in, const MatrixView& out,
+                     std::int64_t num_experts, std::int64_t hidden, DType activations);
+
+}  // namespace switchyard::gemm

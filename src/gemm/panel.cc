@@ -1,0 +1,105 @@
+#include "gemm/panel.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace switchyard::gemm {
+namespace {
+
+// Columns of one row are contiguous in runs this long in every format.
+constexpr std::int64_t kRun = kDepthUnit;
+
+template <class From, class To>
+void convert_run(const From* from, std::int64_t count, To* to) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = from_float<To>(to_float(from[i]));
+}
+
+template <class T>
+void convert_run(const T* from, std::int64_t count, T* to) noexcept {
+  if (count == kRun) {
+    std::memcpy(to, from, sizeof(T) * kRun);  // a constant size: vector moves, no call
+  } else {
+    std::memcpy(to, from, sizeof(T) * static_cast<std::size_t>(count));
+  }
+}
+
+template <class From, class To>
+void fill(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t* row_index,
+          std::int64_t rows, std::int64_t k_begin, std::byte* panel) noexcept {
+  const std::int64_t columns = std::clamp<std::int64_t>(x.cols - k_begin, 0, shape.depth);
+  const std::int64_t whole = columns / kRun * kRun;
+  const std::int64_t run_bytes = shape.format == PanelFormat::tiles
+                                     ? kTileRows * kRun * static_cast<std::int64_t>(sizeof(To))
+                                     : kRun * static_cast<std::int64_t>(sizeof(To));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto* from = reinterpret_cast<const From*>(x.row(row_index ? row_index[r] : r)) + k_begin;
+    std::byte* to = panel + r / kTileRows * shape.tile_bytes() + r % kTileRows * shape.row_bytes();
+    std::int64_t k = 0;
+    for (; k < whole; k += kRun, to += run_bytes) {
+      convert_run(from + k, kRun, reinterpret_cast<To*>(to));
+    }
+    for (; k < shape.depth; k += kRun, to += run_bytes) {
+      std::memset(to, 0, sizeof(To) * kRun);
+      if (k < columns) convert_run(from + k, columns - k, reinterpret_cast<To*>(to));
+    }
+  }
+  zero_tail_rows(shape, rows, panel);
+}
+
+}  // namespace
+
+PanelShape::PanelShape(const Kernel& kernel, std::int64_t columns)
+    : format(kernel.format), element(kernel.panel), depth(round_up(columns, kDepthUnit)) {}
+
+std::int64_t PanelShape::stride() const noexcept {
+  if (format == PanelFormat::tiles) return kTileRows * depth;
+  return depth + 64 / static_cast<std::int64_t>(size_of(element));
+}
+
+std::int64_t PanelShape::bytes(std::int64_t rows) const noexcept {
+  const std::int64_t strides = format == PanelFormat::tiles ? round_up(rows, 16) / 16 : rows;
+  return strides * stride() * static_cast<std::int64_t>(size_of(element));
+}
+
+std::int64_t PanelShape::offset(std::int64_t row, std::int64_t k) const noexcept {
+  const auto size = static_cast<std::int64_t>(size_of(element));
+  if (format == PanelFormat::rows) return (row * stride() + k) * size;
+  return (row / kTileRows * stride() + k / kDepthUnit * kTileRows * kDepthUnit + k % kDepthUnit) *
+         size;
+}
+
+std::int64_t PanelShape::row_bytes() const noexcept {
+  const auto size = static_cast<std::int64_t>(size_of(element));
+  return (format == PanelFormat::tiles ? kDepthUnit : stride()) * size;
+}
+
+std::int64_t PanelShape::tile_bytes() const noexcept {
+  const auto size = static_cast<std::int64_t>(size_of(element));
+  return (format == PanelFormat::tiles ? stride() : kTileRows * stride()) * size;
+}
+
+void fill_panel(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t* row_index,
+                std::int64_t rows, std::int64_t k_begin, std::byte* panel) noexcept {
+  const bool wide = shape.element == DType::f32;
+  switch (x.dtype) {
+    case DType::f32:
+      // bf16 panels are for bf16 activations only (find_kernel), so f32 and f16 stay wide.
+      return fill<float, float>(shape, x, row_index, rows, k_begin, panel);
+    case DType::f16: return fill<f16, float>(shape, x, row_index, rows, k_begin, panel);
+    case DType::bf16:
+      return wide ? fill<bf16, float>(shape, x, row_index, rows, k_begin, panel)
+                  : fill<bf16, bf16>(shape, x, row_index, rows, k_begin, panel);
+  }
+}
+
+void zero_tail_rows(const PanelShape& shape, std::int64_t rows, std::byte* panel) noexcept {
+  if (shape.format != PanelFormat::tiles || rows % kTileRows == 0) return;
+  std::byte* tile = panel + rows / kTileRows * shape.tile_bytes();
+  const std::int64_t step = kTileRows * shape.row_bytes();
+  for (std::int64_t k = 0; k < shape.depth; k += kDepthUnit, tile += step) {
+    std::memset(tile + rows % kTileRows * shape.row_bytes(), 0,
+                static_cast<std::size_t>((kTileRows - rows % kTileRows) * shape.row_bytes()));
+  }
+}
+
+}  // namespace switchyard::gemm

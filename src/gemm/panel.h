@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+
+#include "gemm/kernel.h"
+#include "switchyard/view.h"
+
+namespace switchyard::gemm {
+
+/// How activations of `depth` columns lie for a kernel (formats in gemm_kernel.h).
+struct PanelShape {
+  PanelFormat format;
+  DType element;
+  std::int64_t depth;  ///< padded to kDepthUnit
+
+  PanelShape(const Kernel& kernel, std::int64_t columns);
+
+  /// Elements between rows (rows format; 64 bytes longer than the row, so that 12 rows a power of
+  /// two apart do not fall into one L1 set) or between 16-row tiles (tiles).
+  std::int64_t stride() const noexcept;
+
+  std::int64_t bytes(std::int64_t rows) const noexcept;
+  /// Byte offset of element (row, k); row and k multiples of 16 in the tiles format.
+  std::int64_t offset(std::int64_t row, std::int64_t k) const noexcept;
+  std::int64_t row_bytes() const noexcept;   ///< from a row to the next within 16
+  std::int64_t tile_bytes() const noexcept;  ///< from a row to the 16th after it
+};
+
+/// panel[r, k] = x[row_index ? row_index[r] : r, k_begin + k], zero where k_begin + k is beyond x's
+/// columns and, in the tiles format, for rows up to the next multiple of 16.
+/// Columns [0, shape.depth) of the panel are filled.
+void fill_panel(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t* row_index,
+                std::int64_t rows, std::int64_t k_begin, std::byte* panel) noexcept;
+
+/// Writes zeros to the rows of the last 16-row tile beyond `rows`.
+void zero_tail_rows(const PanelShape& shape, std::int64_t rows, std::byte* panel) noexcept;
+
+constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) noexcept {
+  return (n + unit - 1) / unit * unit;
+}
+
+}  // namespace switchyard::gemm

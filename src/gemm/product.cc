@@ -1,0 +1,147 @@
+#include "gemm/product.h"
+
+#include <algorithm>
+
+#include "base/context.h"
+
+namespace switchyard::gemm {
+
+/// One of the two sources, one of the two sinks.
+struct GroupedProduct::Call {
+  const GatherSource* rows_in = nullptr;
+  const Panel* panel_in = nullptr;
+  const MatrixView* rows_out = nullptr;
+  const Panel* panel_out = nullptr;
+  EpilogueFn epilogue = nullptr;
+};
+
+GroupedProduct::GroupedProduct(Context&, const Kernel& kernel, PackedWeights weights)
+    : kernel_(&kernel),
+      weights_(std::move(weights)),
+      blocking_(choose_blocking(kernel, round_up(weights_.depth(), kDepthUnit), cache_sizes())) {}
+
+void GroupedProduct::run(Context& context, std::span<const Group> groups, const GatherSource& in,
+                         Activation act, const Panel& out) {
+  const EpilogueKind kind =
+      weights_.stripe_outputs() == 16 ? EpilogueKind::gated : EpilogueKind::plain;
+  Call call;
+  call.rows_in = &in;
+  call.panel_out = &out;
+  call.epilogue = find_epilogue(kernel_->isa, kind, act, out.shape.element);
+  run(context, groups, call);
+}
+
+void GroupedProduct::run(Context& context, std::span<const Group> groups, const Panel& in,
+                         const MatrixView& out) {
+  Call call;
+  call.panel_in = &in;
+  call.rows_out = &out;
+  call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
+  run(context, groups, call);
+}
+
+void GroupedProduct::run(Context& context, std::span<const Group> groups, const GatherSource& in,
+                         const MatrixView& out) {
+  Call call;
+  call.rows_in = &in;
+  call.rows_out = &out;
+  call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
+  run(context, groups, call);
+}
+
+void GroupedProduct::run(Context& context, std::span<const Group> groups, const Call& call) {
+  const std::int64_t row_unit = kernel_->format == PanelFormat::tiles ? 2 * kTileRows : 12;
+  make_schedule(groups, {weights_.stripes(), blocking_.rows, row_unit, context.threads()}, tasks_);
+  if (tasks_.empty()) return;
+
+  const bool partial_sums = blocking_.depth < round_up(weights_.depth(), kDepthUnit);
+  std::int64_t panel_bytes = 0, acc_count = 0;
+  for (const Task& task : tasks_) {
+    const std::int64_t rows = round_up(task.rows, kTileRows);
+    const std::int64_t stripes = partial_sums ? task.stripe_end - task.stripe_begin : 1;
+    acc_count = std::max(acc_count, rows * kStripeColumns * stripes);
+    if (call.rows_in == nullptr) continue;
+    PanelShape part(*kernel_, blocking_.depth);
+    panel_bytes = std::max(panel_bytes, round_up(part.bytes(task.rows), 64));
+  }
+  Arena::Scope scratch(arena_of(context));
+  const int threads = context.threads();
+  const auto panels = scratch.take<std::byte>(panel_bytes * threads);
+  const auto accs = scratch.take<float>(acc_count * threads);
+
+  pool_of(context).for_each(static_cast<std::int64_t>(tasks_.size()), [&](std::int64_t i, int t) {
+    const Task& task = tasks_[static_cast<std::size_t>(i)];
+    if (kernel_->begin != nullptr) kernel_->begin();
+    run_task(call, groups[static_cast<std::size_t>(task.group)], task,
+             panels.data() + t * panel_bytes, accs.data() + t * acc_count);
+    if (kernel_->end != nullptr) kernel_->end();
+  });
+}
+
+void GroupedProduct::run_task(const Call& call, const Group& group, const Task& task,
+                              std::byte* panel_scratch, float* acc_scratch) const noexcept {
+  const std::int64_t depth = round_up(weights_.depth(), kDepthUnit);
+  const std::int64_t acc_rows = round_up(task.rows, kTileRows);
+  const std::int64_t depth_bytes = weights_.stripe_bytes() / depth;
+  // Up to one pair of row tiles the accumulators stay in registers over the whole depth: nothing
+  // to keep in L1.
+  const std::int64_t chunk = task.rows <= 2 * kTileRows ? blocking_.depth : blocking_.chunk;
+
+  for (std::int64_t k0 = 0; k0 < depth; k0 += blocking_.depth) {
+    const std::int64_t k1 = std::min(depth, k0 + blocking_.depth);
+    PanelShape shape(*kernel_, k1 - k0);
+    const std::byte* panel = panel_scratch;
+    if (call.panel_in != nullptr) {
+      shape = call.panel_in->shape;
+      panel = call.panel_in->data + shape.offset(group.in_row + task.row_begin, k0);
+    } else {
+      const std::int64_t row = group.in_row + task.row_begin;
+      ConstMatrixView x = call.rows_in->x;
+      if (call.rows_in->row_index == nullptr) x.data = x.row(row);
+      const std::int32_t* index =
+          call.rows_in->row_index != nullptr ? call.rows_in->row_index + row : nullptr;
+      fill_panel(shape, x, index, task.rows, k0, panel_scratch);
+    }
+    for (std::int64_t s = task.stripe_begin; s < task.stripe_end; ++s) {
+      const bool partial_sums = blocking_.depth < depth;
+      float* acc =
+          acc_scratch + (partial_sums ? (s - task.stripe_begin) * acc_rows * kStripeColumns : 0);
+      const std::byte* stripe = weights_.stripe(group.matrix, s);
+      for (std::int64_t k = k0; k < k1; k += chunk) {
+        const std::int64_t chunk_depth = std::min(chunk, k1 - k);
+        const std::byte* weights = stripe + k * depth_bytes;
+        const bool more = s + 1 < task.stripe_end;
+        kernel_->run({.panel = panel + shape.offset(0, k - k0),
+                      .panel_stride = shape.stride(),
+                      .stripe = weights,
+                      .depth = chunk_depth,
+                      .acc = acc,
+                      .rows = task.rows,
+                      .accumulate = k > 0,
+                      .prefetch = weights + weights_.stripe_bytes(),
+                      .prefetch_bytes = more ? chunk_depth * depth_bytes : 0});
+      }
+      if (k1 == depth) finish_stripe(call, group, task, s, acc);
+    }
+  }
+}
+
+void GroupedProduct::finish_stripe(const Call& call, const Group& group, const Task& task,
+                                   std::int64_t s, const float* acc) const noexcept {
+  const std::int64_t row = group.out_row + task.row_begin;
+  const std::int64_t column = s * weights_.stripe_outputs();
+  if (call.panel_out != nullptr) {
+    const PanelShape& shape = call.panel_out->shape;
+    call.epilogue({acc, task.rows, kStripeColumns, call.panel_out->data + shape.offset(row, column),
+                   shape.row_bytes(), shape.tile_bytes()});
+    return;
+  }
+  const MatrixView& out = *call.rows_out;
+  const auto size = static_cast<std::int64_t>(size_of(out.dtype));
+  const std::int64_t columns = std::min(kStripeColumns, out.cols - column);
+  if (columns <= 0) return;
+  call.epilogue({acc, task.rows, columns, out.row(row) + column * size, out.row_stride * size,
+                 kTileRows * out.row_stride * size});
+}
+
+}  // namespace switchyard::gemm

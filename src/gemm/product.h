@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gemm/blocking.h"
+#include "gemm/panel.h"
+#include "gemm/prepack.h"
+#include "gemm/schedule.h"
+#include "switchyard/context.h"
+
+namespace switchyard::gemm {
+
+/// Rows of a matrix, by number or through an index: input row r is x[row_index ? row_index[r] : r].
+struct GatherSource {
+  ConstMatrixView x;
+  const std::int32_t* row_index = nullptr;
+};
+
+/// A panel that holds all rows; groups begin at multiples of 16.
+struct Panel {
+  PanelShape shape;
+  std::byte* data;
+};
+
+/// out(group) = epilogue(in(group) weights[group.matrix]) for every group, over all threads.
+class GroupedProduct {
+ public:
+  GroupedProduct(Context& context, const Kernel& kernel, PackedWeights weights);
+
+  const PackedWeights& weights() const noexcept { return weights_; }
+  const Kernel& kernel() const noexcept { return *kernel_; }
+  const Blocking& blocking() const noexcept { return blocking_; }
+
+  /// From gathered rows through an activation into a panel.
+  void run(Context& context, std::span<const Group> groups, const GatherSource& in, Activation act,
+           const Panel& out);
+  /// From a panel to rows of a matrix.
+  void run(Context& context, std::span<const Group> groups, const Panel& in, const MatrixView& out);
+  /// From gathered rows to rows of a matrix.
+  void run(Context& context, std::span<const Group> groups, const GatherSource& in,
+           const MatrixView& out);
+
+ private:
+  struct Call;
+  void run(Context& context, std::span<const Group> groups, const Call& call);
+  void run_task(const Call& call, const Group& group, const Task& task, std::byte* panel_scratch,
+                float* acc_scratch) const noexcept;
+  void finish_stripe(const Call& call, const Group& group, const Task& task, std::int64_t s,
+                     const float* acc) const noexcept;
+
+  const Kernel* kernel_;
+  PackedWeights weights_;
+  Blocking blocking_;
+  std::vector<Task> tasks_;  // kept between calls for its memory
+};
+
+}  // namespace switchyard::gemm

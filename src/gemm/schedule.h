@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace switchyard::gemm {
+
+/// Rows that meet one matrix.
+struct Group {
+  std::int64_t matrix;   ///< which expert's weights
+  std::int64_t rows;     ///< > 0
+  std::int64_t in_row;   ///< first row of the input
+  std::int64_t out_row;  ///< first row of the output
+};
+
+/// A part of a product that one thread does alone: rows of a group times stripes of its matrix.
+struct Task {
+  std::int64_t group;
+  std::int64_t row_begin, rows;
+  std::int64_t stripe_begin, stripe_end;
+  std::int64_t cost;
+};
+
+struct ScheduleShape {
+  std::int64_t stripes;     ///< of each matrix
+  std::int64_t panel_rows;  ///< most rows of a task
+  std::int64_t row_unit;    ///< rows are cut at multiples of it
+  int threads;
+};
+
+/// Cuts every group into tasks, costliest first, so that threads that take the next task when free
+/// end together. Rows of a group are cut evenly; a task that costs more than 1/8 of a thread's
+/// share is cut by stripes. Cost of a task is stripes * (rows + 64): streaming a stripe of weights
+/// from memory takes the time of multiplying it with some 64 to 128 rows. Which thread does a task
+/// never matters: tasks write disjoint outputs in a fixed order of depth.
+void make_schedule(std::span<const Group> groups, const ScheduleShape& shape,
+                   std::vector<Task>& tasks);
+
+}  // namespace switchyard::gemm
