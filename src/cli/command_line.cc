@@ -1,0 +1,173 @@
+#include "cli/command_line.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <optional>
+
+#include "base/check.h"
+
+namespace switchyard::cli {
+namespace {
+
+constexpr std::size_t kHelpWidth = 100;
+
+bool is_long(std::string_view arg) { return arg.starts_with("--"); }
+
+template <class Use>
+void for_each_option(const CommandLine& line, Use&& use) {
+  for (const OptionGroup& group : line.groups) {
+    for (const Option& option : group.options) use(option);
+  }
+}
+
+const Option* find(const CommandLine& line, std::string_view name) {
+  const Option* found = nullptr;
+  for_each_option(line, [&](const Option& option) {
+    if (std::find(option.names.begin(), option.names.end(), name) != option.names.end()) {
+      found = &option;
+    }
+  });
+  return found;
+}
+
+[[noreturn]] void throw_unknown(const CommandLine& line, std::string_view name) {
+  std::vector<std::string_view> names = {"--help"};
+  for_each_option(line, [&](const Option& option) {
+    names.insert(names.end(), option.names.begin(), option.names.end());
+  });
+  const std::string_view suggestion = nearest(name, names);
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("unknown option '{}'{}: `switchyard {} --help` lists those it has", name,
+                          suggestion.empty() ? "" : fmt::format(" (did you mean {}?)", suggestion),
+                          line.verb));
+}
+
+/// The name part of "--some_name=value" with hyphens.
+std::string hyphenated(std::string arg) {
+  const auto end = arg.begin() + static_cast<std::ptrdiff_t>(std::min(arg.find('='), arg.size()));
+  std::replace(arg.begin(), end, '_', '-');
+  return arg;
+}
+
+bool asks_for_help(std::string_view arg) { return arg == "--help" || arg == "-h"; }
+
+/// Hyphenates names and refuses what the parser would take for something else: an unknown name, or
+/// an option in the place of a value.
+std::optional<std::vector<std::string>> checked(const CommandLine& line,
+                                                std::span<const std::string> args) {
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    if (asks_for_help(args[i])) return std::nullopt;
+    if (args[i] == "--") {
+      out.insert(out.end(), args.begin() + static_cast<std::ptrdiff_t>(i), args.end());
+      break;
+    }
+    const bool is_option = args[i].size() > 1 && args[i][0] == '-' && args[i] != "--";
+    if (!is_option) {
+      out.push_back(args[i]);
+      continue;
+    }
+    out.push_back(is_long(args[i]) ? hyphenated(args[i]) : args[i]);
+    const std::string name = out.back().substr(0, out.back().find('='));
+    const Option* option = find(line, name);
+    if (option == nullptr) throw_unknown(line, name);
+    const bool has_value = name.size() < out.back().size();
+    if (option->value.empty()) {
+      require(!has_value, "option {} takes no value: got '{}'", name, args[i]);
+    } else if (!has_value) {
+      require(i + 1 < args.size() && !is_long(args[i + 1]), "option {} needs a value ({})", name,
+              option->value);
+      out.push_back(args[++i]);
+    }
+  }
+  return out;
+}
+
+void add(CLI::App& app, const Option& option) {
+  const std::string names = fmt::format("{}", fmt::join(option.names, ","));
+  if (option.value.empty()) {
+    app.add_flag_callback(names, [&option] { option.set(""); });
+  } else {
+    app.add_option_function<std::string>(
+        names, [&option](const std::string& value) { option.set(value); });
+  }
+}
+
+std::string usage(const CommandLine& line) {
+  std::string out = fmt::format("Usage: switchyard {}", line.verb);
+  for (const Positional& positional : line.positionals) {
+    out += positional.required ? fmt::format(" {}", positional.name)
+                               : fmt::format(" [{}]", positional.name);
+  }
+  return out + " [OPTIONS]\n";
+}
+
+std::string entry(std::string_view left, std::string_view help) {
+  constexpr std::size_t kColumn = 30;
+  std::string out = fmt::format("  {:<{}}", left, kColumn - 2);
+  if (left.size() + 3 > kColumn) out += fmt::format("\n{:{}}", "", kColumn);
+  return out + wrapped(help, kHelpWidth - kColumn, kColumn) + '\n';
+}
+
+}  // namespace
+
+bool parse(const CommandLine& line, std::span<const std::string> args) {
+  auto rest = checked(line, args);
+  if (!rest) return false;
+  CLI::App app;
+  app.set_help_flag();
+  for_each_option(line, [&](const Option& option) { add(app, option); });
+  for (const Positional& positional : line.positionals) {
+    auto* added = app.add_option_function<std::string>(
+        positional.name, [&positional](const std::string& value) { positional.set(value); });
+    added->required(positional.required);
+  }
+  try {
+    std::reverse(rest->begin(), rest->end());  // CLI11 takes arguments from the back
+    app.parse(*rest);
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorCode::invalid_argument, error.what());
+  }
+  return true;
+}
+
+std::string help_of(const CommandLine& line) {
+  std::string out;
+  for (const std::string& example : line.examples) out += fmt::format("switchyard {}\n", example);
+  out += fmt::format("\n{}\n\n{}", wrapped(line.summary, kHelpWidth, 0), usage(line));
+  for (const Positional& positional : line.positionals)
+    out += entry(positional.name, positional.help);
+  for (const OptionGroup& group : line.groups) {
+    out += fmt::format("\n{}:\n", group.title);
+    for (const Option& option : group.options) {
+      const std::string_view space = option.value.empty() ? "" : " ";
+      out += entry(fmt::format("{}{}{}", fmt::join(option.names, ", "), space, option.value),
+                   option.help);
+    }
+  }
+  return out;
+}
+
+std::string wrapped(std::string_view text, std::size_t width, std::size_t indent) {
+  std::string out;
+  std::size_t column = 0;
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(word.size() + 1, text.size()));
+    if (column > 0 && column + 1 + word.size() > width) {
+      out += fmt::format("\n{:{}}", "", indent);
+      column = 0;
+    } else if (column > 0) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += word.size();
+  }
+  return out;
+}
+
+}  // namespace switchyard::cli

@@ -1,0 +1,30 @@
+#pragma once
+
+#include "switchyard/error.h"
+
+namespace switchyard::cli {
+
+/// What the command tells the shell. When several apply to one run, the first of
+/// interrupted, check_failed, no_resource, failure is reported.
+enum Status : int {
+  kDone = 0,
+  kFailure = 1,
+  kUsage = 2,        ///< bad options or bad input files
+  kCheckFailed = 3,  ///< an output did not match its oracle
+  kNoResource = 5,   ///< not enough memory, or no such device
+  kInterrupted = 130,
+};
+
+constexpr Status status_of(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::invalid_argument:
+    case ErrorCode::invalid_data: return kUsage;
+    case ErrorCode::io: return kFailure;
+    case ErrorCode::out_of_memory:
+    case ErrorCode::unavailable: return kNoResource;
+    case ErrorCode::check_failed: return kCheckFailed;
+  }
+  return kFailure;
+}
+
+}  // namespace switchyard::cli

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cli/status.h"
+
+namespace switchyard::cli {
+
+/// A verb of the command, one file each.
+struct Verb {
+  std::string_view name;
+  std::string_view summary;
+  /// `command` is the whole command line as typed, for records and hints.
+  Status (*run)(std::span<const std::string> args, const std::string& command);
+};
+
+Status run_info(std::span<const std::string> args, const std::string& command);
+
+}  // namespace switchyard::cli
