@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace switchyard {
 
@@ -14,6 +15,19 @@ enum class ErrorCode {
   unavailable,       ///< an ISA, device or optional part is not on this machine or in this build
   check_failed,      ///< an output did not match its oracle
 };
+
+/// "invalid_argument", ...: the enumerator's own spelling.
+constexpr std::string_view name_of(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::invalid_argument: return "invalid_argument";
+    case ErrorCode::invalid_data: return "invalid_data";
+    case ErrorCode::io: return "io";
+    case ErrorCode::out_of_memory: return "out_of_memory";
+    case ErrorCode::unavailable: return "unavailable";
+    case ErrorCode::check_failed: return "check_failed";
+  }
+  return "?";
+}
 
 /// Every failure of a public function. what() is one sentence that names the argument, the value it
 /// had and what was expected.

@@ -31,6 +31,7 @@ constexpr RecordField kFields[] = {
     {"seed", "integer", "1", "of every random number"},
     {"ok", "boolean", "", "the cell ran and its output passed the check"},
     {"error", "string", "", "why not"},
+    {"error_code", "string", "", "its kind: out_of_memory, check_failed, invalid_argument, ..."},
     {"check_rel_err", "number", "1", "||out - ref|| / ||ref|| of the output that was timed"},
     {"check_tol", "number", "1", "largest check_rel_err that passes"},
     {"samples_ms", "numbers", "ms", "every sample, in the order taken"},
