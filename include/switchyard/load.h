@@ -22,7 +22,7 @@ LoadStats load_stats(std::span<const std::int64_t> rows_of_expert);
 
 struct DropStats {
   double drop_rate = 0;        ///< dropped assignments / all
-  double token_drop_rate = 0;  ///< tokens with every assignment dropped / T
+  double token_drop_rate = 0;  ///< tokens with assignments, all of them dropped / T
   std::int64_t padding_rows = 0;
 };
 

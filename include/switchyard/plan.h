@@ -35,7 +35,8 @@ struct PlanOptions {
   /// With any layout a factor > 0 drops; capacity layout with 0 takes C = max n_e.
   double capacity_factor = 0.0;
   DropPolicy drop_policy = DropPolicy::position;
-  bool renormalise = false;      ///< scale a token's kept weights to their sum before dropping
+  /// Scale a token's kept weights to their sum before dropping (when they sum to more than 0).
+  bool renormalise = false;
   std::int64_t block_rows = 64;  ///< block layout only; >= 1
 };
 
@@ -46,7 +47,7 @@ struct DispatchPlan {
   Layout layout = Layout::compact;
   std::int64_t num_tokens = 0;             ///< T
   int num_experts = 0;                     ///< E
-  std::int64_t capacity = 0;               ///< C, 0 when dropless
+  std::int64_t capacity = 0;               ///< C; 0 when dropless (capacity layout: max n_e)
   std::vector<std::int64_t> expert_begin;  ///< [E+1] first row of each expert, padding included
   std::vector<std::int64_t> expert_rows;   ///< [E] n_e: kept rows, the first of its range
   std::vector<std::int32_t> token_of_row;  ///< [R], -1: padding
@@ -59,7 +60,8 @@ struct DispatchPlan {
 
 /// Linear time (drop policy probs: n log n per expert over capacity), parallel, the same bits for
 /// any thread count. Reuses `plan`'s memory. Validates the routing.
-/// Throws Error(invalid_argument) for bad options or more than 2^31-1 rows.
+/// Throws Error(invalid_argument) for bad options or more than 2^31-1 rows, and leaves `plan`
+/// unspecified.
 void make_plan(Context& context, const Routing& routing, const PlanOptions& options,
                DispatchPlan& plan);
 

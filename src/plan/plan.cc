@@ -1,0 +1,192 @@
+#include "switchyard/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/check.h"
+#include "base/context.h"
+#include "plan/drop_policy.h"
+#include "plan/plan_impl.h"
+#include "plan/ranking.h"
+#include "plan/validate_routing.h"
+
+namespace switchyard {
+namespace {
+
+constexpr std::array<Named<Layout>, 4> kLayoutNames = {{
+    {Layout::compact, "compact"},
+    {Layout::capacity, "capacity"},
+    {Layout::block, "block"},
+    {Layout::fused, "fused"},
+}};
+
+constexpr std::array<Named<DropPolicy>, 2> kDropPolicyNames = {{
+    {DropPolicy::position, "position"},
+    {DropPolicy::probs, "probs"},
+}};
+
+constexpr std::array<Named<RankAssignments>, 3> kImplementations = {{
+    {rank_by_counting, "counting"},
+    {rank_by_sort, "sort"},
+    {rank_by_mask_scan, "mask_scan"},
+}};
+
+constexpr std::int64_t kMaxRows = std::numeric_limits<std::int32_t>::max();
+
+void require_options(const PlanOptions& options) {
+  require(std::isfinite(options.capacity_factor) && options.capacity_factor >= 0,
+          "capacity_factor is {}: expected 0 (dropless) or more", options.capacity_factor);
+  if (options.layout == Layout::block) {
+    require(options.block_rows >= 1 && options.block_rows <= kMaxRows,
+            "block_rows is {}: expected 1 to {}", options.block_rows, kMaxRows);
+  }
+}
+
+std::int64_t capacity_of(const PlanOptions& options, const Routing& routing,
+                         std::span<const std::int64_t> assigned) {
+  if (options.capacity_factor == 0) {
+    return options.layout == Layout::capacity ? std::ranges::max(assigned) : 0;
+  }
+  const double capacity =
+      std::ceil(options.capacity_factor * static_cast<double>(routing.num_assignments()) /
+                routing.num_experts);
+  require(capacity <= static_cast<double>(kMaxRows),
+          "capacity_factor is {}: a capacity of {} rows per expert is more than {}",
+          options.capacity_factor, capacity, kMaxRows);
+  return static_cast<std::int64_t>(capacity);
+}
+
+void lay_out_experts(const PlanOptions& options, std::span<const std::int64_t> assigned,
+                     DispatchPlan& plan) {
+  const bool may_drop = options.capacity_factor > 0;
+  plan.expert_rows.resize(assigned.size());
+  plan.expert_begin.resize(assigned.size() + 1);
+  plan.expert_begin[0] = 0;
+  for (std::size_t e = 0; e < assigned.size(); ++e) {
+    const std::int64_t kept = may_drop ? std::min(assigned[e], plan.capacity) : assigned[e];
+    std::int64_t rows = kept;
+    if (plan.layout == Layout::capacity) rows = plan.capacity;
+    if (plan.layout == Layout::block) {
+      rows = (kept + options.block_rows - 1) / options.block_rows * options.block_rows;
+    }
+    plan.expert_rows[e] = kept;
+    plan.expert_begin[e + 1] = plan.expert_begin[e] + rows;
+  }
+  require(plan.expert_begin.back() <= kMaxRows,
+          "the {} layout of this routing has {} rows: expected at most {}", name_of(plan.layout),
+          plan.expert_begin.back(), kMaxRows);
+  plan.token_of_row.resize(static_cast<std::size_t>(plan.expert_begin.back()));
+}
+
+void mark_padding(Context& context, DispatchPlan& plan) {
+  if (plan.layout != Layout::capacity && plan.layout != Layout::block) return;
+  pool_of(context).for_ranges(plan.num_experts, 1, [&](std::int64_t first, std::int64_t last, int) {
+    for (std::int64_t e = first; e < last; ++e) {
+      const auto rows = plan.token_of_row.begin();
+      std::fill(rows + plan.expert_begin[e] + plan.expert_rows[e], rows + plan.expert_begin[e + 1],
+                -1);
+    }
+  });
+}
+
+// Scales the kept weights of [begin, end) to the sum of all, in double. A token whose kept weights
+// do not sum to more than 0 has no such scale and is left alone.
+void renormalise(const Routing& routing, std::int64_t begin, std::int64_t end, DispatchPlan& plan) {
+  double all = 0, kept = 0;
+  for (std::int64_t a = begin; a < end; ++a) {
+    all += routing.weight[a];
+    kept += plan.weight_of_assignment[a];
+  }
+  if (!(kept > 0)) return;
+  for (std::int64_t a = begin; a < end; ++a) {
+    plan.weight_of_assignment[a] = static_cast<float>(plan.weight_of_assignment[a] * (all / kept));
+  }
+}
+
+// Turns ranks, which lie where rows will, into rows.
+void place_assignments(Context& context, const Routing& routing, const PlanOptions& options,
+                       const Ranking& ranking, DispatchPlan& plan) {
+  const TokenRanges ranges = ranking.ranges;
+  pool_of(context).for_each(ranges.count, [&](std::int64_t range, int) {
+    const std::int32_t* base = ranking.base.data() + range * routing.num_experts;
+    const std::int64_t first = ranges.begin(range), last = ranges.end(range);
+    std::copy(routing.token_begin.begin() + first, routing.token_begin.begin() + last + 1,
+              plan.token_begin.begin() + first);
+    for (std::int64_t t = first; t < last; ++t) {
+      const std::int64_t begin = routing.token_begin[t], end = routing.token_begin[t + 1];
+      bool dropped = false;
+      for (std::int64_t a = begin; a < end; ++a) {
+        const std::int32_t e = routing.expert[a];
+        const std::int64_t rank = std::int64_t{base[e]} + ranking.rank[a];
+        const bool kept = rank < plan.expert_rows[e];
+        const std::int64_t row = plan.expert_begin[e] + rank;
+        plan.row_of_assignment[a] = kept ? static_cast<std::int32_t>(row) : -1;
+        plan.weight_of_assignment[a] = kept ? routing.weight[a] : 0.0f;
+        if (kept) plan.token_of_row[row] = static_cast<std::int32_t>(t);
+        dropped |= !kept;
+      }
+      if (dropped && options.renormalise) renormalise(routing, begin, end, plan);
+    }
+  });
+}
+
+void make_plan_by(RankAssignments rank_assignments, Context& context, const Routing& routing,
+                  const PlanOptions& options, DispatchPlan& plan) {
+  require_options(options);
+  validate_routing(context, routing);
+  plan.layout = options.layout;
+  plan.num_tokens = routing.num_tokens;
+  plan.num_experts = routing.num_experts;
+  plan.row_of_assignment.resize(routing.expert.size());
+  plan.weight_of_assignment.resize(routing.expert.size());
+  plan.token_begin.resize(routing.token_begin.size());
+
+  Arena::Scope scope(arena_of(context));
+  Ranking ranking;
+  ranking.ranges = token_ranges(context, routing);
+  ranking.rank = plan.row_of_assignment;
+  ranking.base = scope.take<std::int32_t>(ranking.ranges.count * routing.num_experts);
+  ranking.assigned = scope.take<std::int64_t>(routing.num_experts);
+  rank_assignments(context, routing, ranking);
+
+  plan.capacity = capacity_of(options, routing, ranking.assigned);
+  lay_out_experts(options, ranking.assigned, plan);
+  if (options.capacity_factor > 0 && options.drop_policy == DropPolicy::probs) {
+    rank_largest_weights(context, routing, plan.capacity, ranking);
+  }
+  mark_padding(context, plan);
+  place_assignments(context, routing, options, ranking, plan);
+}
+
+}  // namespace
+
+std::string_view name_of(Layout layout) noexcept { return name_in(kLayoutNames, layout); }
+Layout layout_from_name(std::string_view name) { return value_in(kLayoutNames, "layout", name); }
+
+std::string_view name_of(DropPolicy policy) noexcept { return name_in(kDropPolicyNames, policy); }
+DropPolicy drop_policy_from_name(std::string_view name) {
+  return value_in(kDropPolicyNames, "drop policy", name);
+}
+
+std::span<const std::string_view> plan_implementations() noexcept {
+  static constexpr auto kNames = [] {
+    std::array<std::string_view, kImplementations.size()> names;
+    for (std::size_t i = 0; i < names.size(); ++i) names[i] = kImplementations[i].name;
+    return names;
+  }();
+  return kNames;
+}
+
+void make_plan_with(std::string_view implementation, Context& context, const Routing& routing,
+                    const PlanOptions& options, DispatchPlan& plan) {
+  make_plan_by(value_in(kImplementations, "plan implementation", implementation), context, routing,
+               options, plan);
+}
+
+void make_plan(Context& context, const Routing& routing, const PlanOptions& options,
+               DispatchPlan& plan) {
+  make_plan_by(rank_by_counting, context, routing, options, plan);
+}
+
+}  // namespace switchyard

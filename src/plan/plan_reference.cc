@@ -1,0 +1,147 @@
+#include "plan/plan_reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+namespace switchyard {
+namespace {
+
+using Assignments = std::vector<std::int64_t>;
+
+// The assignments expert by expert, in token order.
+std::vector<Assignments> group_by_expert(const Routing& routing) {
+  std::vector<Assignments> groups(static_cast<std::size_t>(routing.num_experts));
+  for (std::size_t a = 0; a < routing.expert.size(); ++a) {
+    groups[static_cast<std::size_t>(routing.expert[a])].push_back(static_cast<std::int64_t>(a));
+  }
+  return groups;
+}
+
+void drop(const Routing& routing, DropPolicy policy, std::int64_t capacity, Assignments& group) {
+  if (static_cast<std::int64_t>(group.size()) <= capacity) return;
+  if (policy == DropPolicy::probs) {
+    std::stable_sort(group.begin(), group.end(), [&](std::int64_t a, std::int64_t b) {
+      return routing.weight[static_cast<std::size_t>(a)] >
+             routing.weight[static_cast<std::size_t>(b)];
+    });
+  }
+  group.resize(static_cast<std::size_t>(capacity));
+  std::sort(group.begin(), group.end());
+}
+
+std::int64_t rows_of_group(const PlanOptions& options, std::int64_t kept, std::int64_t capacity) {
+  if (options.layout == Layout::capacity) return capacity;
+  if (options.layout != Layout::block) return kept;
+  std::int64_t rows = 0;
+  while (rows < kept) rows += options.block_rows;
+  return rows;
+}
+
+void renormalise_token(const Routing& routing, std::int64_t begin, std::int64_t end,
+                       DispatchPlan& plan) {
+  double before = 0, after = 0;
+  bool has_dropped = false;
+  for (auto a = static_cast<std::size_t>(begin); a < static_cast<std::size_t>(end); ++a) {
+    before += routing.weight[a];
+    after += plan.weight_of_assignment[a];
+    if (plan.row_of_assignment[a] == -1) has_dropped = true;
+  }
+  if (!has_dropped || after <= 0) return;
+  const double scale = before / after;
+  for (auto a = static_cast<std::size_t>(begin); a < static_cast<std::size_t>(end); ++a) {
+    plan.weight_of_assignment[a] = static_cast<float>(plan.weight_of_assignment[a] * scale);
+  }
+}
+
+}  // namespace
+
+DispatchPlan plan_reference(const Routing& routing, const PlanOptions& options) {
+  std::vector<Assignments> groups = group_by_expert(routing);
+  std::vector<std::int32_t> token_of_assignment;
+  for (std::int64_t t = 0; t < routing.num_tokens; ++t) {
+    const auto i = static_cast<std::size_t>(t);
+    token_of_assignment.insert(
+        token_of_assignment.end(),
+        static_cast<std::size_t>(routing.token_begin[i + 1] - routing.token_begin[i]),
+        static_cast<std::int32_t>(t));
+  }
+
+  DispatchPlan plan;
+  plan.layout = options.layout;
+  plan.num_tokens = routing.num_tokens;
+  plan.num_experts = routing.num_experts;
+  plan.token_begin = routing.token_begin;
+  if (options.capacity_factor > 0) {
+    plan.capacity = static_cast<std::int64_t>(
+        std::ceil(options.capacity_factor * static_cast<double>(routing.expert.size()) /
+                  routing.num_experts));
+    for (Assignments& group : groups) drop(routing, options.drop_policy, plan.capacity, group);
+  } else if (options.layout == Layout::capacity) {
+    for (const Assignments& group : groups) {
+      plan.capacity = std::max(plan.capacity, static_cast<std::int64_t>(group.size()));
+    }
+  }
+
+  plan.row_of_assignment.assign(routing.expert.size(), -1);
+  plan.weight_of_assignment.assign(routing.expert.size(), 0.0f);
+  for (const Assignments& group : groups) {
+    plan.expert_begin.push_back(plan.num_rows());
+    plan.expert_rows.push_back(static_cast<std::int64_t>(group.size()));
+    for (const std::int64_t assignment : group) {
+      const auto a = static_cast<std::size_t>(assignment);
+      plan.row_of_assignment[a] = static_cast<std::int32_t>(plan.num_rows());
+      plan.weight_of_assignment[a] = routing.weight[a];
+      plan.token_of_row.push_back(token_of_assignment[a]);
+    }
+    const std::int64_t rows = rows_of_group(options, plan.expert_rows.back(), plan.capacity);
+    plan.token_of_row.resize(static_cast<std::size_t>(plan.expert_begin.back() + rows), -1);
+  }
+  plan.expert_begin.push_back(plan.num_rows());
+
+  if (options.renormalise) {
+    for (std::int64_t t = 0; t < routing.num_tokens; ++t) {
+      const auto i = static_cast<std::size_t>(t);
+      renormalise_token(routing, routing.token_begin[i], routing.token_begin[i + 1], plan);
+    }
+  }
+  return plan;
+}
+
+bool is_valid_reference(const Routing& routing) {
+  const std::size_t num_assignments = routing.expert.size();
+  if (routing.num_tokens < 0 || routing.num_experts < 1 || routing.num_experts > 1 << 20) {
+    return false;
+  }
+  if (routing.weight.size() != num_assignments) return false;
+  if (routing.token_begin.size() != static_cast<std::size_t>(routing.num_tokens) + 1) return false;
+  if (routing.token_begin.front() != 0) return false;
+  if (routing.token_begin.back() != static_cast<std::int64_t>(num_assignments)) return false;
+  if (!std::is_sorted(routing.token_begin.begin(), routing.token_begin.end())) return false;
+  for (std::size_t t = 0; t + 1 < routing.token_begin.size(); ++t) {
+    const std::set<std::int32_t> experts(routing.expert.begin() + routing.token_begin[t],
+                                         routing.expert.begin() + routing.token_begin[t + 1]);
+    const std::int64_t count = routing.token_begin[t + 1] - routing.token_begin[t];
+    if (static_cast<std::int64_t>(experts.size()) != count) return false;
+  }
+  return std::all_of(routing.expert.begin(), routing.expert.end(),
+                     [&](std::int32_t e) { return e >= 0 && e < routing.num_experts; }) &&
+         std::all_of(routing.weight.begin(), routing.weight.end(),
+                     [](float w) { return std::isfinite(w); });
+}
+
+bool plans_are_equal(const DispatchPlan& a, const DispatchPlan& b) {
+  const auto same_bits = [](const std::vector<float>& x, const std::vector<float>& y) {
+    return x.size() == y.size() &&
+           (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0);
+  };
+  return a.layout == b.layout && a.num_tokens == b.num_tokens && a.num_experts == b.num_experts &&
+         a.capacity == b.capacity && a.expert_begin == b.expert_begin &&
+         a.expert_rows == b.expert_rows && a.token_of_row == b.token_of_row &&
+         a.row_of_assignment == b.row_of_assignment &&
+         same_bits(a.weight_of_assignment, b.weight_of_assignment) &&
+         a.token_begin == b.token_begin;
+}
+
+}  // namespace switchyard

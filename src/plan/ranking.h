@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "switchyard/context.h"
+#include "switchyard/routing.h"
+
+namespace switchyard {
+
+/// Tokens cut into ranges of equal length, each the work of one thread.
+struct TokenRanges {
+  std::int64_t num_tokens = 0;
+  std::int64_t count = 1;
+
+  std::int64_t begin(std::int64_t range) const noexcept { return num_tokens * range / count; }
+  std::int64_t end(std::int64_t range) const noexcept { return begin(range + 1); }
+};
+
+/// As many ranges as threads, but no more than keep [ranges, E] tables small beside A, so that
+/// filling and adding them up stays linear.
+TokenRanges token_ranges(const Context& context, const Routing& routing) noexcept;
+
+/// The place of each assignment among those of its expert, in token order:
+///   base[range of a's token, expert[a]] + rank[a] = #{b < a : expert[b] = expert[a]}
+struct Ranking {
+  TokenRanges ranges;
+  std::span<std::int32_t> rank;      ///< [A]
+  std::span<std::int32_t> base;      ///< [ranges, E]
+  std::span<std::int64_t> assigned;  ///< [E] n_e before any drop
+};
+
+/// Fills `ranking` (spans allocated, ranges set) from a valid routing.
+using RankAssignments = void (*)(Context&, const Routing&, const Ranking&);
+
+/// Histogram per range, prefix sum over ranges: linear, and ours.
+void rank_by_counting(Context& context, const Routing& routing, const Ranking& ranking);
+/// Stable argsort of the expert ids: A log A, one thread.
+void rank_by_sort(Context& context, const Routing& routing, const Ranking& ranking);
+/// One scan over all assignments per expert: A * E, parallel over experts.
+void rank_by_mask_scan(Context& context, const Routing& routing, const Ranking& ranking);
+
+}  // namespace switchyard
