@@ -1,0 +1,64 @@
+#include "switchyard/combine.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/context.h"
+#include "combine/combine_impl.h"
+#include "combine/combine_kernel.h"
+
+namespace switchyard {
+namespace {
+
+// A thread's share: below this, waking it costs more than summing.
+constexpr std::int64_t kGrainBytes = 32 * 1024;
+
+struct Variant {
+  Isa isa;
+  DType dtype;
+  CombineKernel* kernel;
+};
+
+constexpr Variant kVariants[] = {
+#define SWITCHYARD_COMBINE_KERNEL(isa, dtype, kernel) {Isa::isa, DType::dtype, kernel},
+#include "combine/kernels.inc"
+#undef SWITCHYARD_COMBINE_KERNEL
+};
+
+const Variant& variant_for(const Context& context, DType dtype) noexcept {
+  return *std::ranges::find_if(
+      kVariants, [&](const Variant& v) { return v.isa <= context.isa() && v.dtype == dtype; });
+}
+
+}  // namespace
+
+Isa combine_isa(const Context& context) noexcept { return variant_for(context, DType::f32).isa; }
+
+void combine(Context& context, const DispatchPlan& plan, ConstMatrixView rows, MatrixView out,
+             bool accumulate) {
+  require_shape("out", out, plan.num_tokens, out.cols);
+  require_shape("rows", rows, plan.num_rows(), out.cols);
+  require(rows.dtype == out.dtype, "rows is {}: expected {} as out", name_of(rows.dtype),
+          name_of(out.dtype));
+  if (out.cols == 0 || plan.num_tokens == 0) return;
+  const auto element = static_cast<std::int64_t>(size_of(out.dtype));
+  const CombineRows job = {rows.data,
+                           rows.row_stride * element,
+                           plan.token_begin.data(),
+                           plan.row_of_assignment.data(),
+                           plan.weight_of_assignment.data(),
+                           out.data,
+                           out.row_stride * element,
+                           out.cols,
+                           accumulate};
+  // Bytes a token moves: its rows in, itself out.
+  const std::int64_t rows_per_token = 1 + plan.token_begin.back() / plan.num_tokens;
+  const std::int64_t token_bytes = rows_per_token * out.cols * element;
+  const std::int64_t grain = std::max<std::int64_t>(1, kGrainBytes / token_bytes);
+  CombineKernel* const kernel = variant_for(context, out.dtype).kernel;
+  pool_of(context).for_ranges(
+      plan.num_tokens, grain,
+      [&](std::int64_t begin, std::int64_t end, int) { kernel(job, begin, end); });
+}
+
+}  // namespace switchyard
