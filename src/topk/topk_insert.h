@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+
+namespace switchyard {
+
+/// Puts (value, column) into the falling list of `count` entries that keeps at most k, behind its
+/// equals: columns must arrive in rising order. Returns the new count. Static, because each ISA's
+/// file needs a copy compiled for that ISA.
+static inline int topk_insert(float value, std::int32_t column, float* values,
+                              std::int32_t* columns, int count, int k) noexcept {
+  if (count == k) {
+    if (!(value > values[k - 1])) return count;
+    --count;
+  }
+  int at = count;
+  for (; at > 0 && value > values[at - 1]; --at) {
+    values[at] = values[at - 1];
+    columns[at] = columns[at - 1];
+  }
+  values[at] = value;
+  columns[at] = column;
+  return count + 1;
+}
+
+}  // namespace switchyard

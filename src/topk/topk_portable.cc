@@ -1,0 +1,69 @@
+#include <bit>
+#include <cmath>
+
+#include "topk/topk_insert.h"
+#include "topk/topk_kernel.h"
+
+namespace switchyard {
+namespace {
+
+float exp_nonpositive(float x) noexcept {
+  const float shifted = x * kLog2e + kRound;
+  const float n = shifted - kRound;
+  const float r = (x - n * kLn2High) - n * kLn2Low;
+  float q = kExpQ[4];
+  for (int i = 3; i >= 0; --i) q = q * r + kExpQ[i];
+  const float mantissa = q * (r * r) + r + 1.0f;
+  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;
+  const float y = std::bit_cast<float>(std::bit_cast<std::uint32_t>(mantissa) + exponent);
+  return x >= kExpMin ? y : 0.0f;
+}
+
+float sum_of_exp(const float* x, int num_columns, float max, float scale) noexcept {
+  float lanes[kSumLanes] = {};
+  for (int e = 0; e < num_columns; ++e) {
+    lanes[e % kSumLanes] += exp_nonpositive((x[e] - max) * scale);
+  }
+  for (int half = kSumLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+bool has_nan(const float* x, std::int64_t count) noexcept {
+  bool found = false;
+  for (std::int64_t i = 0; i < count; ++i) found |= x[i] != x[i];
+  return found;
+}
+
+}  // namespace
+
+// Scans each row with the list of the best so far: a column that is no candidate costs a compare.
+// The weights' place holds the list's values meanwhile.
+std::int64_t topk_portable(const TopkArgs& args) noexcept {
+  for (std::int64_t row = 0; row < args.num_rows; ++row) {
+    const float* x = args.x + row * args.row_stride;
+    if (has_nan(x, args.num_columns)) return row;
+    std::int32_t* columns = args.index + row * args.k;
+    float* values = args.weight + row * args.k;
+    int count = 0;
+    for (int e = 0; e < args.num_columns; ++e) {
+      count = topk_insert(x[e], e, values, columns, count, args.k);
+    }
+    const float max = values[0];
+    for (int i = 0; i < args.k; ++i) values[i] = exp_nonpositive((values[i] - max) * args.scale);
+    if (args.max != nullptr) args.max[row] = max;
+    if (args.sum != nullptr) args.sum[row] = sum_of_exp(x, args.num_columns, max, args.scale);
+  }
+  return args.num_rows;
+}
+
+bool sigmoid_portable(const float* x, std::int64_t count, float* y) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float e = exp_nonpositive(-std::fabs(x[i]));
+    y[i] = (x[i] >= 0.0f ? 1.0f : e) / (1.0f + e);
+  }
+  return has_nan(x, count);
+}
+
+}  // namespace switchyard

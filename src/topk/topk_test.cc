@@ -1,0 +1,189 @@
+#include "topk/topk.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "base/philox.h"
+
+namespace switchyard {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+struct Rows {
+  int num_rows, num_columns;
+  std::int64_t row_stride;
+  std::vector<float> x;
+};
+
+struct Result {
+  std::int64_t rows_done = 0;
+  std::vector<std::int32_t> index;
+  std::vector<float> weight, max, sum;
+};
+
+Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.0f) {
+  const auto n = static_cast<std::size_t>(rows.num_rows);
+  Result out{0, std::vector<std::int32_t>(n * static_cast<std::size_t>(k), -7),
+             std::vector<float>(n * static_cast<std::size_t>(k), kNan), std::vector<float>(n, kNan),
+             std::vector<float>(n, kNan)};
+  out.rows_done =
+      variant.topk({rows.x.data(), rows.row_stride, rows.num_rows, rows.num_columns, k, scale,
+                    out.index.data(), out.weight.data(), out.max.data(), out.sum.data()});
+  return out;
+}
+
+enum class Values { normal, ties, equal, rising, falling, infinities, signed_zeros, wide };
+constexpr Values kAllValues[] = {Values::normal,       Values::ties,    Values::equal,
+                                 Values::rising,       Values::falling, Values::infinities,
+                                 Values::signed_zeros, Values::wide};
+
+float draw(Values values, const Philox& random, int row, int column) {
+  const auto i = static_cast<std::uint64_t>(row) * 4096 + static_cast<std::uint64_t>(column);
+  const float uniform = random.uniform(i);
+  switch (values) {
+    case Values::normal: return random.normal(i);
+    case Values::ties: return std::floor(4 * uniform);
+    case Values::equal: return -3.5f;
+    case Values::rising: return 0.25f * static_cast<float>(column);
+    case Values::falling: return -0.25f * static_cast<float>(column);
+    case Values::infinities: return uniform < 0.3f ? -kInf : 8 * uniform;
+    case Values::signed_zeros: return uniform < 0.5f ? -0.0f : 0.0f;
+    case Values::wide: return 200 * (uniform - 0.5f);
+  }
+  return 0;
+}
+
+Rows make_rows(Values values, int num_rows, int num_columns, int gap = 0) {
+  Rows rows{num_rows, num_columns, num_columns + gap, {}};
+  rows.x.assign(static_cast<std::size_t>(num_rows * rows.row_stride), kNan);  // poisons the gaps
+  const Philox random(5, static_cast<std::uint64_t>(values));
+  for (int r = 0; r < num_rows; ++r) {
+    for (int e = 0; e < num_columns; ++e) {
+      rows.x[static_cast<std::size_t>(r * rows.row_stride + e)] = draw(values, random, r, e);
+    }
+  }
+  return rows;
+}
+
+// For each variant this machine can run, each kind of values, many (E, K).
+template <class Check>
+void for_all_cases(Check check) {
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    for (const Values values : kAllValues) {
+      for (const int num_columns : {1, 2, 7, 8, 16, 17, 31, 64, 100, 128, 256, 1024}) {
+        for (const int k : {1, 2, 6, 8, 9, 16, 17, 64, 128, num_columns}) {
+          if (k > num_columns || (k == num_columns && k > 256)) continue;
+          SCOPED_TRACE(testing::Message()
+                       << name_of(variant.isa) << " values " << static_cast<int>(values) << " E "
+                       << num_columns << " K " << k);
+          check(variant, make_rows(values, 5, num_columns, 3), k);
+          if (testing::Test::HasFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST(Topk, ChoosesAsStableSortDoes) {
+  for_all_cases([](const TopkVariant& variant, const Rows& rows, int k) {
+    const Result out = run(variant, rows, k);
+    ASSERT_EQ(out.rows_done, rows.num_rows);
+    std::vector<std::int32_t> order(static_cast<std::size_t>(rows.num_columns));
+    for (int r = 0; r < rows.num_rows; ++r) {
+      const float* x = rows.x.data() + r * rows.row_stride;
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(), [x](int a, int b) { return x[a] > x[b]; });
+      ASSERT_TRUE(std::equal(order.begin(), order.begin() + k, out.index.begin() + r * k));
+      ASSERT_EQ(out.max[static_cast<std::size_t>(r)], x[order[0]]);
+    }
+  });
+}
+
+TEST(Topk, WeightsAndSumsAreExpOfTheDistanceToTheMaximum) {
+  for_all_cases([](const TopkVariant& variant, const Rows& rows, int k) {
+    const float scale = 0.75f;
+    const Result out = run(variant, rows, k, scale);
+    const double tolerance = 4 * 0x1p-23;
+    for (int r = 0; r < rows.num_rows; ++r) {
+      const float* x = rows.x.data() + r * rows.row_stride;
+      const float max = out.max[static_cast<std::size_t>(r)];
+      if (std::isinf(max)) continue;
+      double sum = 0;
+      for (int e = 0; e < rows.num_columns; ++e) {
+        sum += std::exp((static_cast<double>(x[e]) - max) * scale);
+      }
+      ASSERT_NEAR(out.sum[static_cast<std::size_t>(r)], sum, tolerance * sum);
+      for (int i = 0; i < k; ++i) {
+        const auto at = static_cast<std::size_t>(r * k + i);
+        const double expected = std::exp((static_cast<double>(x[out.index[at]]) - max) * scale);
+        ASSERT_NEAR(out.weight[at], expected, tolerance * expected + 0x1p-125);
+      }
+    }
+  });
+}
+
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](T x, T y) {
+    return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
+  });
+}
+
+TEST(Topk, AllVariantsAgreeBitForBit) {
+  for_all_cases([](const TopkVariant& variant, const Rows& rows, int k) {
+    const Result out = run(variant, rows, k, 1.5f);
+    const Result portable = run(topk_variants().back(), rows, k, 1.5f);
+    ASSERT_EQ(out.index, portable.index);
+    ASSERT_TRUE(same_bits(out.weight, portable.weight));
+    ASSERT_TRUE(same_bits(out.sum, portable.sum));
+  });
+}
+
+TEST(Topk, StopsAtTheFirstRowWithNan) {
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    for (const int num_columns : {1, 8, 31, 32, 33, 128}) {
+      for (int column = 0; column < num_columns; ++column) {
+        Rows rows = make_rows(Values::normal, 6, num_columns);
+        rows.x[static_cast<std::size_t>(3 * num_columns + column)] = column % 2 ? kNan : -kNan;
+        rows.x[static_cast<std::size_t>(5 * num_columns)] = kNan;
+        ASSERT_EQ(run(variant, rows, 1).rows_done, 3) << name_of(variant.isa) << ' ' << column;
+      }
+    }
+  }
+}
+
+TEST(Topk, SigmoidIsAccurateAndTheSameOnAllVariants) {
+  std::vector<float> x = {-kInf, kInf, 0.0f, -0.0f, 88, -88, 200, -200, 1e-30f, 3e38f, -3e38f};
+  const Philox random(6, 0);
+  for (std::uint64_t i = 0; i < 1000; ++i) x.push_back(12 * random.normal(i));
+  std::vector<float> portable(x.size()), y(x.size());
+  const auto count = static_cast<std::int64_t>(x.size());
+  ASSERT_FALSE(topk_variants().back().sigmoid(x.data(), count, portable.data()));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double expected = 1 / (1 + std::exp(-static_cast<double>(x[i])));
+    ASSERT_NEAR(portable[i], expected, 4 * 0x1p-23 * expected + 0x1p-125) << x[i];
+  }
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    ASSERT_FALSE(variant.sigmoid(x.data(), count, y.data()));
+    ASSERT_TRUE(same_bits(y, portable)) << name_of(variant.isa);
+    x.back() = kNan;
+    ASSERT_TRUE(variant.sigmoid(x.data(), count, y.data())) << name_of(variant.isa);
+    x.back() = 1;
+    portable.back() = 0.73105858f;
+    variant.sigmoid(x.data() + count - 1, 1, portable.data() + count - 1);
+  }
+}
+
+}  // namespace
+}  // namespace switchyard

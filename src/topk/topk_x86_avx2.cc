@@ -1,0 +1,143 @@
+#include <immintrin.h>
+
+#include "topk/topk_insert.h"
+#include "topk/topk_kernel.h"
+
+namespace switchyard {
+namespace {
+
+constexpr int kLanes = 8;
+constexpr float kInfinity = __builtin_inff();
+
+__m256 exp_nonpositive(__m256 x) noexcept {
+  const __m256 round = _mm256_set1_ps(kRound);
+  const __m256 shifted = _mm256_add_ps(_mm256_mul_ps(x, _mm256_set1_ps(kLog2e)), round);
+  const __m256 n = _mm256_sub_ps(shifted, round);
+  const __m256 r = _mm256_sub_ps(_mm256_sub_ps(x, _mm256_mul_ps(n, _mm256_set1_ps(kLn2High))),
+                                 _mm256_mul_ps(n, _mm256_set1_ps(kLn2Low)));
+  __m256 q = _mm256_set1_ps(kExpQ[4]);
+  for (int i = 3; i >= 0; --i) {
+    q = _mm256_add_ps(_mm256_mul_ps(q, r), _mm256_set1_ps(kExpQ[i]));
+  }
+  const __m256 mantissa =
+      _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(q, _mm256_mul_ps(r, r)), r), _mm256_set1_ps(1.0f));
+  const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+  const __m256 y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(mantissa), exponent));
+  return _mm256_and_ps(y, _mm256_cmp_ps(x, _mm256_set1_ps(kExpMin), _CMP_GE_OQ));
+}
+
+// All ones in the first `count` lanes, 0 <= count.
+__m256i first_lanes(int count) noexcept {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+// Lanes past `count` read nothing and hold `fill`.
+__m256 load(const float* x, int count, float fill) noexcept {
+  if (count >= kLanes) return _mm256_loadu_ps(x);
+  const __m256i mask = first_lanes(count);
+  return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(x, mask),
+                          _mm256_castsi256_ps(mask));
+}
+
+void store(float* y, int count, __m256 value) noexcept {
+  if (count >= kLanes) return _mm256_storeu_ps(y, value);
+  _mm256_maskstore_ps(y, first_lanes(count), value);
+}
+
+struct Maxima {
+  __m256 lanes;  // over columns of equal e % 8; -inf where there is none
+  bool nan;
+};
+
+Maxima maxima_of(const float* x, int num_columns) noexcept {
+  __m256 lanes = _mm256_set1_ps(-kInfinity);
+  __m256 nan = _mm256_setzero_ps();
+  for (int e = 0; e < num_columns; e += kLanes) {
+    const __m256 v = load(x + e, num_columns - e, -kInfinity);
+    lanes = _mm256_max_ps(lanes, v);
+    nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  }
+  return {lanes, _mm256_movemask_ps(nan) != 0};
+}
+
+// At least k columns reach the k-th largest lane maximum, so nothing below it is among the top k.
+float lower_bound_of(__m256 maxima, int k) noexcept {
+  if (k > kLanes) return -kInfinity;
+  alignas(32) float lanes[kLanes];
+  _mm256_store_ps(lanes, maxima);
+  float sorted[kLanes];
+  std::int32_t unused[kLanes];
+  int count = 0;
+  for (int i = 0; i < kLanes; ++i) count = topk_insert(lanes[i], i, sorted, unused, count, k);
+  return sorted[k - 1];
+}
+
+float sum_of_exp(const float* x, int num_columns, float max, float scale) noexcept {
+  static_assert(kSumLanes == 2 * kLanes);
+  const __m256 max_lanes = _mm256_set1_ps(max), scale_lanes = _mm256_set1_ps(scale);
+  __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int e = 0; e < num_columns; e += kSumLanes) {
+    for (int half = 0; half < 2; ++half) {
+      const int begin = e + half * kLanes;
+      if (begin >= num_columns) break;
+      const __m256 v = load(x + begin, num_columns - begin, -kInfinity);
+      const __m256 y = exp_nonpositive(_mm256_mul_ps(_mm256_sub_ps(v, max_lanes), scale_lanes));
+      sums[half] = _mm256_add_ps(sums[half], y);
+    }
+  }
+  const __m256 eight = _mm256_add_ps(sums[0], sums[1]);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+}  // namespace
+
+// Two passes over a row in L1: lane maxima give a lower bound of the k-th largest, then only the
+// columns that reach it, a handful, enter the list.
+std::int64_t topk_avx2(const TopkArgs& args) noexcept {
+  const int num_columns = args.num_columns, k = args.k;
+  for (std::int64_t row = 0; row < args.num_rows; ++row) {
+    const float* x = args.x + row * args.row_stride;
+    const Maxima maxima = maxima_of(x, num_columns);
+    if (maxima.nan) return row;
+    std::int32_t* columns = args.index + row * k;
+    float* values = args.weight + row * k;
+    const __m256 bound = _mm256_set1_ps(lower_bound_of(maxima.lanes, k));
+    int count = 0;
+    for (int e = 0; e < num_columns; e += kLanes) {
+      const __m256 v = load(x + e, num_columns - e, -kInfinity);
+      unsigned reached =
+          static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(v, bound, _CMP_GE_OQ)));
+      if (num_columns - e < kLanes) reached &= (1u << (num_columns - e)) - 1;
+      for (; reached != 0; reached &= reached - 1) {
+        const int column = e + __builtin_ctz(reached);
+        count = topk_insert(x[column], column, values, columns, count, k);
+      }
+    }
+    const float max = values[0];
+    for (int i = 0; i < k; i += kLanes) {
+      const __m256 v = _mm256_sub_ps(load(values + i, k - i, 0.0f), _mm256_set1_ps(max));
+      store(values + i, k - i, exp_nonpositive(_mm256_mul_ps(v, _mm256_set1_ps(args.scale))));
+    }
+    if (args.max != nullptr) args.max[row] = max;
+    if (args.sum != nullptr) args.sum[row] = sum_of_exp(x, num_columns, max, args.scale);
+  }
+  return args.num_rows;
+}
+
+bool sigmoid_avx2(const float* x, std::int64_t count, float* y) noexcept {
+  const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+  __m256 nan = _mm256_setzero_ps();
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    const int left = count - i < kLanes ? static_cast<int>(count - i) : kLanes;
+    const __m256 v = load(x + i, left, 0.0f);
+    nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256 e = exp_nonpositive(_mm256_or_ps(v, sign));
+    const __m256 above = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GE_OQ);
+    store(y + i, left, _mm256_div_ps(_mm256_blendv_ps(e, one, above), _mm256_add_ps(one, e)));
+  }
+  return _mm256_movemask_ps(nan) != 0;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,239 @@
+#include <immintrin.h>
+
+#include "topk/topk_insert.h"
+#include "topk/topk_kernel.h"
+
+namespace switchyard {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kMaxCandidates = 4 * kLanes;
+constexpr float kInfinity = __builtin_inff();
+
+__m512 exp_nonpositive(__m512 x) noexcept {
+  const __m512 round = _mm512_set1_ps(kRound);
+  const __m512 shifted = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(kLog2e)), round);
+  const __m512 n = _mm512_sub_ps(shifted, round);
+  const __m512 r = _mm512_sub_ps(_mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(kLn2High))),
+                                 _mm512_mul_ps(n, _mm512_set1_ps(kLn2Low)));
+  __m512 q = _mm512_set1_ps(kExpQ[4]);
+  for (int i = 3; i >= 0; --i) {
+    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(kExpQ[i]));
+  }
+  const __m512 mantissa =
+      _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(q, _mm512_mul_ps(r, r)), r), _mm512_set1_ps(1.0f));
+  const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+  const __m512i y = _mm512_add_epi32(_mm512_castps_si512(mantissa), exponent);
+  const __mmask16 in_range = _mm512_cmp_ps_mask(x, _mm512_set1_ps(kExpMin), _CMP_GE_OQ);
+  return _mm512_castsi512_ps(_mm512_maskz_mov_epi32(in_range, y));
+}
+
+__mmask16 first_lanes(std::int64_t count) noexcept {
+  return static_cast<__mmask16>(count >= kLanes ? 0xffffu : (1u << count) - 1);
+}
+
+// Lanes past `count` read nothing and hold `fill`.
+__m512 load(const float* x, std::int64_t count, float fill) noexcept {
+  return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first_lanes(count), x);
+}
+
+// Integers in the order of the floats; its own inverse. -0 sorts below +0.
+__m512i ordered(__m512i bits) noexcept {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  return _mm512_xor_epi32(bits, _mm512_and_epi32(_mm512_srai_epi32(bits, 31), magnitude));
+}
+
+// One stage of a bitonic network that sorts falling: lanes `Distance` apart, in runs of `Run`,
+// alternately falling and rising.
+template <int Run, int Distance>
+__m512i sort_stage(__m512i v) noexcept {
+  constexpr auto keep_smaller = [] {
+    unsigned mask = 0;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      if (((lane & Run) == 0) != ((lane & Distance) == 0)) mask |= 1u << lane;
+    }
+    return static_cast<__mmask16>(mask);
+  }();
+  __m512i other;
+  if constexpr (Distance == 1) other = _mm512_shuffle_epi32(v, _MM_PERM_CDAB);
+  if constexpr (Distance == 2) other = _mm512_shuffle_epi32(v, _MM_PERM_BADC);
+  if constexpr (Distance == 4) other = _mm512_shuffle_i32x4(v, v, 0xb1);
+  if constexpr (Distance == 8) other = _mm512_shuffle_i32x4(v, v, 0x4e);
+  return _mm512_mask_min_epi32(_mm512_max_epi32(v, other), keep_smaller, v, other);
+}
+
+__m512i sort_falling(__m512i v) noexcept {
+  v = sort_stage<2, 1>(v);
+  v = sort_stage<4, 1>(sort_stage<4, 2>(v));
+  v = sort_stage<8, 1>(sort_stage<8, 2>(sort_stage<8, 4>(v)));
+  return sort_stage<16, 1>(sort_stage<16, 2>(sort_stage<16, 4>(sort_stage<16, 8>(v))));
+}
+
+struct Maxima {
+  __m512 lanes;  // over columns of equal e % 16; -inf where there is none
+  bool nan;
+};
+
+Maxima maxima_of(const float* x, int num_columns) noexcept {
+  __m512 even = _mm512_set1_ps(-kInfinity), odd = even;
+  unsigned nan = 0;
+  int e = 0;
+  for (; e + 2 * kLanes <= num_columns; e += 2 * kLanes) {
+    const __m512 a = _mm512_loadu_ps(x + e), b = _mm512_loadu_ps(x + e + kLanes);
+    even = _mm512_max_ps(even, a);
+    odd = _mm512_max_ps(odd, b);
+    nan |= _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
+  }
+  for (; e < num_columns; e += kLanes) {
+    const __m512 v = load(x + e, num_columns - e, -kInfinity);
+    even = _mm512_max_ps(even, v);
+    nan |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  }
+  return {_mm512_max_ps(even, odd), nan != 0};
+}
+
+// The columns of a row that may be among its top k, by rising column.
+struct Candidates {
+  alignas(64) float value[kMaxCandidates + kLanes];
+  alignas(64) std::int32_t column[kMaxCandidates + kLanes];
+  int count;  // past kMaxCandidates the rest is lost
+};
+
+void collect(const float* x, int num_columns, __m512 bound, Candidates& out) noexcept {
+  __m512i columns = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  int count = 0;
+  for (int e = 0; e < num_columns; e += kLanes) {
+    const __mmask16 in_row = first_lanes(num_columns - e);
+    const __m512 v = _mm512_maskz_loadu_ps(in_row, x + e);
+    const __mmask16 reached = _mm512_mask_cmp_ps_mask(in_row, v, bound, _CMP_GE_OQ);
+    const int at = count < kMaxCandidates ? count : kMaxCandidates;
+    _mm512_storeu_ps(out.value + at, _mm512_maskz_compress_ps(reached, v));
+    _mm512_storeu_si512(out.column + at, _mm512_maskz_compress_epi32(reached, columns));
+    count += __builtin_popcount(reached);
+    columns = _mm512_add_epi32(columns, _mm512_set1_epi32(kLanes));
+  }
+  out.count = count;
+}
+
+// Sends each candidate to its rank: the number of candidates that beat it, which are those that are
+// larger, and those that are equal and come before.
+void rank(const Candidates& candidates, int k, float max, float scale, std::int32_t* index,
+          float* weight) noexcept {
+  alignas(64) std::int32_t keys[kMaxCandidates];
+  const int count = candidates.count;
+  for (int begin = 0; begin < count; begin += kLanes) {
+    // Adding +0 makes -0 equal to it as an integer, too.
+    const __m512 v = _mm512_add_ps(_mm512_load_ps(candidates.value + begin), _mm512_setzero_ps());
+    const __m512i key =
+        _mm512_mask_mov_epi32(_mm512_set1_epi32(-0x7fffffff - 1), first_lanes(count - begin),
+                              ordered(_mm512_castps_si512(v)));
+    _mm512_store_si512(keys + begin, key);
+  }
+  const __m512i one = _mm512_set1_epi32(1);
+  for (int begin = 0; begin < count; begin += kLanes) {
+    const __m512i key = _mm512_load_si512(keys + begin);
+    const __m512i key_below = _mm512_sub_epi32(key, one);
+    __m512i beaten_by = _mm512_setzero_si512();
+    for (int i = 0; i < begin; ++i) {
+      const __mmask16 beats = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(keys[i]), key_below);
+      beaten_by = _mm512_mask_add_epi32(beaten_by, beats, beaten_by, one);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      const auto behind = static_cast<__mmask16>(0xfffeu << i);
+      const __mmask16 beats = _mm512_cmpgt_epi32_mask(
+          _mm512_set1_epi32(keys[begin + i]), _mm512_mask_mov_epi32(key, behind, key_below));
+      beaten_by = _mm512_mask_add_epi32(beaten_by, beats, beaten_by, one);
+    }
+    for (int i = begin + kLanes; i < count; ++i) {
+      const __mmask16 beats = _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(keys[i]), key);
+      beaten_by = _mm512_mask_add_epi32(beaten_by, beats, beaten_by, one);
+    }
+    const __mmask16 chosen =
+        _mm512_mask_cmplt_epi32_mask(first_lanes(count - begin), beaten_by, _mm512_set1_epi32(k));
+    const __m512 below_max =
+        _mm512_sub_ps(_mm512_load_ps(candidates.value + begin), _mm512_set1_ps(max));
+    const __m512 y = exp_nonpositive(_mm512_mul_ps(below_max, _mm512_set1_ps(scale)));
+    _mm512_mask_i32scatter_epi32(index, chosen, beaten_by,
+                                 _mm512_load_si512(candidates.column + begin), 4);
+    _mm512_mask_i32scatter_ps(weight, chosen, beaten_by, y, 4);
+  }
+}
+
+// For many candidates: rows of equal values, k > 16.
+void insert_all(const float* x, int num_columns, float bound, int k, float max, float scale,
+                std::int32_t* index, float* weight) noexcept {
+  int count = 0;
+  for (int e = 0; e < num_columns; ++e) {
+    if (x[e] >= bound) count = topk_insert(x[e], e, weight, index, count, k);
+  }
+  for (int i = 0; i < k; i += kLanes) {
+    const __m512 v = _mm512_sub_ps(load(weight + i, k - i, 0.0f), _mm512_set1_ps(max));
+    _mm512_mask_storeu_ps(weight + i, first_lanes(k - i),
+                          exp_nonpositive(_mm512_mul_ps(v, _mm512_set1_ps(scale))));
+  }
+}
+
+float sum_of_exp(const float* x, int num_columns, float max, float scale) noexcept {
+  static_assert(kSumLanes == kLanes);
+  __m512 sums = _mm512_setzero_ps();
+  for (int e = 0; e < num_columns; e += kLanes) {
+    const __m512 v = load(x + e, num_columns - e, -kInfinity);
+    sums = _mm512_add_ps(sums, exp_nonpositive(_mm512_mul_ps(_mm512_sub_ps(v, _mm512_set1_ps(max)),
+                                                             _mm512_set1_ps(scale))));
+  }
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(sums), _mm512_extractf32x8_ps(sums, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+}  // namespace
+
+// Two passes over a row in L1, without a branch on its values: the k-th largest of 16 lane maxima
+// is a lower bound of the k-th largest column; the columns that reach it, about 11 for k = 8, are
+// packed into one register and ranked against each other.
+std::int64_t topk_avx512(const TopkArgs& args) noexcept {
+  const int num_columns = args.num_columns, k = args.k;
+  Candidates candidates;
+  for (std::int64_t row = 0; row < args.num_rows; ++row) {
+    const float* x = args.x + row * args.row_stride;
+    const Maxima maxima = maxima_of(x, num_columns);
+    if (maxima.nan) return row;
+    const __m512i sorted = sort_falling(ordered(_mm512_castps_si512(maxima.lanes)));
+    const float max = _mm512_cvtss_f32(_mm512_castsi512_ps(ordered(sorted)));
+    __m512 bound = _mm512_set1_ps(-kInfinity);
+    if (k <= kLanes) {
+      bound =
+          _mm512_castsi512_ps(ordered(_mm512_permutexvar_epi32(_mm512_set1_epi32(k - 1), sorted)));
+    }
+    std::int32_t* index = args.index + row * k;
+    float* weight = args.weight + row * k;
+    collect(x, num_columns, bound, candidates);
+    if (candidates.count <= kMaxCandidates) {
+      rank(candidates, k, max, args.scale, index, weight);
+    } else {
+      insert_all(x, num_columns, _mm512_cvtss_f32(bound), k, max, args.scale, index, weight);
+    }
+    if (args.max != nullptr) args.max[row] = max;
+    if (args.sum != nullptr) args.sum[row] = sum_of_exp(x, num_columns, max, args.scale);
+  }
+  return args.num_rows;
+}
+
+bool sigmoid_avx512(const float* x, std::int64_t count, float* y) noexcept {
+  const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
+  unsigned nan = 0;
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    const __mmask16 in_row = first_lanes(count - i);
+    const __m512 v = _mm512_maskz_loadu_ps(in_row, x + i);
+    nan |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    const __m512 e = exp_nonpositive(_mm512_or_ps(v, sign));
+    const __mmask16 above = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GE_OQ);
+    _mm512_mask_storeu_ps(y + i, in_row,
+                          _mm512_div_ps(_mm512_mask_mov_ps(e, above, one), _mm512_add_ps(one, e)));
+  }
+  return nan != 0;
+}
+
+}  // namespace switchyard
