@@ -1,0 +1,143 @@
+#include "switchyard/routing.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+
+namespace switchyard {
+
+#define SWITCHYARD_STRATEGY(name) Strategy name##_strategy();
+#include "routing/strategies.inc"
+#undef SWITCHYARD_STRATEGY
+
+namespace {
+
+// Far beyond any model; keeps products of E in range.
+constexpr std::int64_t kMaxExperts = 1 << 20;
+// Beside scores of at most 1, a larger bias decides alone anyway.
+constexpr float kMaxBias = 1e30f;
+
+void validate_params(const RouterParams& params, int num_experts) {
+  require(params.top_k >= 1 && params.top_k <= num_experts,
+          "top_k is {}: expected 1 to {}, the number of experts", params.top_k, num_experts);
+  require(std::isfinite(params.temperature) && std::isfinite(1.0f / params.temperature) &&
+              params.temperature > 0,
+          "temperature is {}: expected a finite number above 0", params.temperature);
+  require(std::isfinite(params.routed_scaling_factor) && params.routed_scaling_factor > 0,
+          "routed_scaling_factor is {}: expected a finite number above 0",
+          params.routed_scaling_factor);
+  require(params.n_group >= 1 && num_experts % params.n_group == 0,
+          "n_group is {}: expected a divisor of {}, the number of experts", params.n_group,
+          num_experts);
+  require(params.topk_group >= 1 && params.topk_group <= params.n_group,
+          "topk_group is {}: expected 1 to {}, n_group", params.topk_group, params.n_group);
+  const int num_kept = num_experts / params.n_group * params.topk_group;
+  require(params.top_k <= num_kept,
+          "top_k is {}: expected at most {}, the experts in {} of {} groups", params.top_k,
+          num_kept, params.topk_group, params.n_group);
+}
+
+void validate_input(const RouterInput& input) {
+  const ConstMatrixView& logits = input.logits;
+  require(logits.dtype == DType::f32, "logits are {}: expected f32", name_of(logits.dtype));
+  require(logits.rows >= 0, "logits have {} rows: expected 0 or more tokens", logits.rows);
+  require(logits.cols >= 1 && logits.cols <= kMaxExperts,
+          "logits have {} columns: expected 1 to {} experts", logits.cols, kMaxExperts);
+  require_shape("logits", logits, logits.rows, logits.cols);
+  const auto num_tokens = static_cast<std::size_t>(logits.rows);
+  const auto num_experts = static_cast<std::size_t>(logits.cols);
+  require(input.bias.empty() || input.bias.size() == num_experts,
+          "bias has {} elements: expected {}, one per expert, or none", input.bias.size(),
+          num_experts);
+  for (std::size_t e = 0; e < input.bias.size(); ++e) {
+    require(std::fabs(input.bias[e]) <= kMaxBias, "bias[{}] is {}: expected at most {} either way",
+            e, input.bias[e], kMaxBias);
+  }
+  require(input.token_ids.empty() || input.token_ids.size() == num_tokens,
+          "token_ids has {} elements: expected {}, one per token, or none", input.token_ids.size(),
+          num_tokens);
+}
+
+void validate_token(const Routing& routing, std::int64_t token,
+                    std::vector<std::int64_t>& seen_by) {
+  const auto t = static_cast<std::size_t>(token);
+  for (std::int64_t a = routing.token_begin[t]; a < routing.token_begin[t + 1]; ++a) {
+    const auto i = static_cast<std::size_t>(a);
+    const std::int32_t expert = routing.expert[i];
+    require(expert >= 0 && expert < routing.num_experts,
+            "expert of assignment {} (token {}) is {}: expected 0 to {}", a, token, expert,
+            routing.num_experts - 1);
+    require(std::exchange(seen_by[static_cast<std::size_t>(expert)], token) != token,
+            "token {} has expert {} twice: expected distinct experts", token, expert);
+    require(std::isfinite(routing.weight[i]),
+            "weight of assignment {} (token {}) is {}: expected a finite number", a, token,
+            routing.weight[i]);
+  }
+}
+
+}  // namespace
+
+void validate(const Routing& routing) {
+  const std::int64_t num_tokens = routing.num_tokens;
+  require(num_tokens >= 0, "routing has {} tokens: expected 0 or more", num_tokens);
+  require(routing.num_experts >= 1 && routing.num_experts <= kMaxExperts,
+          "routing has {} experts: expected 1 to {}", routing.num_experts, kMaxExperts);
+  require(routing.token_begin.size() == static_cast<std::size_t>(num_tokens) + 1,
+          "token_begin has {} elements: expected {}, one per token and one",
+          routing.token_begin.size(), num_tokens + 1);
+  require(routing.weight.size() == routing.expert.size(),
+          "routing has {} weights and {} experts: expected as many", routing.weight.size(),
+          routing.expert.size());
+  require(routing.token_begin.front() == 0, "token_begin[0] is {}: expected 0",
+          routing.token_begin.front());
+  for (std::size_t t = 0; t + 1 < routing.token_begin.size(); ++t) {
+    require(routing.token_begin[t] <= routing.token_begin[t + 1],
+            "token_begin[{}] is {} after {}: expected no fall", t + 1, routing.token_begin[t + 1],
+            routing.token_begin[t]);
+  }
+  require(routing.token_begin.back() == routing.num_assignments(),
+          "token_begin[{}] is {}: expected {}, the number of assignments", num_tokens,
+          routing.token_begin.back(), routing.num_assignments());
+  std::vector<std::int64_t> seen_by(static_cast<std::size_t>(routing.num_experts), -1);
+  for (std::int64_t t = 0; t < num_tokens; ++t) validate_token(routing, t, seen_by);
+}
+
+StrategyRegistry StrategyRegistry::builtin() {
+  StrategyRegistry registry;
+#define SWITCHYARD_STRATEGY(name) registry.add(name##_strategy());
+#include "routing/strategies.inc"
+#undef SWITCHYARD_STRATEGY
+  return registry;
+}
+
+void StrategyRegistry::add(Strategy strategy) {
+  require(!strategy.name.empty(), "strategy name is empty: expected a name");
+  require(strategy.route != nullptr, "strategy '{}' has no route function: expected one",
+          strategy.name);
+  for (const Strategy& other : strategies_) {
+    require(other.name != strategy.name, "strategy name '{}' is taken: expected a new one",
+            strategy.name);
+  }
+  strategies_.push_back(std::move(strategy));
+}
+
+const Strategy& StrategyRegistry::find(std::string_view name) const {
+  std::vector<std::string_view> names;
+  for (const Strategy& strategy : strategies_) {
+    if (strategy.name == name) return strategy;
+    names.push_back(strategy.name);
+  }
+  throw Error(ErrorCode::invalid_argument, unknown_name("strategy", name, names));
+}
+
+void route(Context& context, const Strategy& strategy, const RouterInput& input,
+           const RouterParams& params, Routing& routing) {
+  require(strategy.route != nullptr, "strategy '{}' has no route function: expected one",
+          strategy.name);
+  validate_input(input);
+  validate_params(params, static_cast<int>(input.logits.cols));
+  strategy.route(context, input, params, routing);
+}
+
+}  // namespace switchyard

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "base/context.h"
+#include "switchyard/routing.h"
+#include "topk/topk.h"
+
+// What the strategies share: the shape of a top-k routing, and the walk over blocks of tokens that
+// calls the top-k kernel on every thread.
+
+namespace switchyard {
+
+/// Rows a kernel call covers: enough to hide the call, few enough for the stack and L1.
+inline constexpr int kBlockTokens = 64;
+
+inline const float* logits_of(const RouterInput& input, std::int64_t token) noexcept {
+  return reinterpret_cast<const float*>(input.logits.row(token));
+}
+
+/// Gives every token k assignments; experts and weights are left to be written.
+void shape_top_k(const RouterInput& input, int k, Routing& routing);
+
+/// Tokens [begin, begin + count) after selection.
+struct Block {
+  std::int64_t begin;
+  int count;
+  int k;
+  std::int32_t* expert;  ///< [count, k], falling
+  float* weight;         ///< [count, k], exp((x - max) * scale)
+  const float* max;      ///< [count]
+  const float* sum;      ///< [count] of exp((x - max) * scale) over all experts
+};
+
+/// The earliest token that a thread could not route.
+class FirstBad {
+ public:
+  void note(std::int64_t token) noexcept {
+    std::int64_t seen = token_.load(std::memory_order_relaxed);
+    while (token < seen && !token_.compare_exchange_weak(seen, token, std::memory_order_relaxed)) {
+    }
+  }
+  /// Throws Error(invalid_argument) that says what is wrong with that token's logits.
+  void throw_if_any(const RouterInput& input) const;
+
+ private:
+  std::atomic<std::int64_t> token_{std::numeric_limits<std::int64_t>::max()};
+};
+
+/// Selects on the logits of block.begin.. and checks them; where the largest is +inf, exp counts 1
+/// for +inf and 0 for the rest. Returns the block's first token whose logits hold a NaN or nothing
+/// above -inf, or -1. max and sum are [kBlockTokens]; a null sum is not computed.
+std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale, Block& block,
+                          float* max, float* sum) noexcept;
+
+/// Selects the k largest logits of every token into `routing`, then calls finish(block) on each
+/// block, in parallel, to turn exponentials into weights.
+template <class Finish>
+void select_top_k(Context& context, const RouterInput& input, int k, float scale, bool want_sum,
+                  Routing& routing, Finish finish) {
+  shape_top_k(input, k, routing);
+  const TopkKernel topk = topk_variant(context.isa()).topk;
+  FirstBad bad;
+  pool_of(context).for_ranges(
+      input.logits.rows, kBlockTokens, [&](std::int64_t begin, std::int64_t end, int) {
+        float max[kBlockTokens], sum[kBlockTokens];
+        for (std::int64_t t = begin; t < end; t += kBlockTokens) {
+          const int count = static_cast<int>(std::min<std::int64_t>(kBlockTokens, end - t));
+          Block block{t,   count, k, routing.expert.data() + t * k, routing.weight.data() + t * k,
+                      max, sum};
+          const std::int64_t token =
+              select_block(topk, input, scale, block, max, want_sum ? sum : nullptr);
+          if (token >= 0) return bad.note(token);
+          finish(block);
+        }
+      });
+  bad.throw_if_any(input);
+}
+
+/// Where a token's largest logit is +inf, exp counts 1 for +inf and 0 for the rest.
+void weigh_infinite(const RouterInput& input, const Block& block) noexcept;
+
+/// Turns exponentials into probabilities over all experts, times `factor`.
+void divide_by_sum(const Block& block, float factor) noexcept;
+
+/// Divides each token's k weights by their sum + epsilon, times `factor`.
+void normalise(float* weight, std::int64_t num_tokens, int k, float epsilon, float factor) noexcept;
+
+/// Throws as route() does for NaN and for a token whose logits are all -inf: for strategies that do
+/// not look at the logits otherwise.
+void check_logits(Context& context, const RouterInput& input);
+
+}  // namespace switchyard
