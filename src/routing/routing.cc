@@ -59,49 +59,7 @@ void validate_input(const RouterInput& input) {
           num_tokens);
 }
 
-void validate_token(const Routing& routing, std::int64_t token,
-                    std::vector<std::int64_t>& seen_by) {
-  const auto t = static_cast<std::size_t>(token);
-  for (std::int64_t a = routing.token_begin[t]; a < routing.token_begin[t + 1]; ++a) {
-    const auto i = static_cast<std::size_t>(a);
-    const std::int32_t expert = routing.expert[i];
-    require(expert >= 0 && expert < routing.num_experts,
-            "expert of assignment {} (token {}) is {}: expected 0 to {}", a, token, expert,
-            routing.num_experts - 1);
-    require(std::exchange(seen_by[static_cast<std::size_t>(expert)], token) != token,
-            "token {} has expert {} twice: expected distinct experts", token, expert);
-    require(std::isfinite(routing.weight[i]),
-            "weight of assignment {} (token {}) is {}: expected a finite number", a, token,
-            routing.weight[i]);
-  }
-}
-
 }  // namespace
-
-void validate(const Routing& routing) {
-  const std::int64_t num_tokens = routing.num_tokens;
-  require(num_tokens >= 0, "routing has {} tokens: expected 0 or more", num_tokens);
-  require(routing.num_experts >= 1 && routing.num_experts <= kMaxExperts,
-          "routing has {} experts: expected 1 to {}", routing.num_experts, kMaxExperts);
-  require(routing.token_begin.size() == static_cast<std::size_t>(num_tokens) + 1,
-          "token_begin has {} elements: expected {}, one per token and one",
-          routing.token_begin.size(), num_tokens + 1);
-  require(routing.weight.size() == routing.expert.size(),
-          "routing has {} weights and {} experts: expected as many", routing.weight.size(),
-          routing.expert.size());
-  require(routing.token_begin.front() == 0, "token_begin[0] is {}: expected 0",
-          routing.token_begin.front());
-  for (std::size_t t = 0; t + 1 < routing.token_begin.size(); ++t) {
-    require(routing.token_begin[t] <= routing.token_begin[t + 1],
-            "token_begin[{}] is {} after {}: expected no fall", t + 1, routing.token_begin[t + 1],
-            routing.token_begin[t]);
-  }
-  require(routing.token_begin.back() == routing.num_assignments(),
-          "token_begin[{}] is {}: expected {}, the number of assignments", num_tokens,
-          routing.token_begin.back(), routing.num_assignments());
-  std::vector<std::int64_t> seen_by(static_cast<std::size_t>(routing.num_experts), -1);
-  for (std::int64_t t = 0; t < num_tokens; ++t) validate_token(routing, t, seen_by);
-}
 
 StrategyRegistry StrategyRegistry::builtin() {
   StrategyRegistry registry;
