@@ -25,15 +25,11 @@ std::int64_t equal_part(std::int64_t n, std::int64_t most, std::int64_t unit) {
 
 }  // namespace
 
-std::string Blocking::to_string() const {
-  return fmt::format("rows {} depth {} chunk {}", rows, depth, chunk);
-}
+std::string Blocking::to_string() const { return fmt::format("rows {} depth {}", rows, depth); }
 
 Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSizes& caches) {
-  const std::int64_t l1 = caches.l1 > 0 ? caches.l1 : 32 << 10;
   const std::int64_t l2 = caches.l2 > 0 ? caches.l2 : 512 << 10;
   const auto panel_size = static_cast<std::int64_t>(size_of(kernel.panel));
-  const auto weight_size = static_cast<std::int64_t>(size_of(kernel.weights));
   const std::int64_t panel_elements = l2 / 2 / panel_size;
 
   Blocking blocking;
@@ -43,9 +39,6 @@ Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSi
   blocking.depth = whole ? depth : equal_part(depth, round_down(deepest, kDepthUnit), kDepthUnit);
   blocking.rows = std::clamp<std::int64_t>(
       round_down(panel_elements / blocking.depth, 2 * kTileRows), 2 * kTileRows, kMaxRows);
-  const std::int64_t fits_l1 = round_down(l1 / 3 / (kStripeColumns * weight_size), kDepthUnit);
-  blocking.chunk =
-      kernel.chunked ? equal_part(blocking.depth, fits_l1, kDepthUnit) : blocking.depth;
   return blocking;
 }
 

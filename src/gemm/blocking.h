@@ -12,7 +12,6 @@ namespace switchyard::gemm {
 struct Blocking {
   std::int64_t rows;   ///< of a panel: panel and accumulators share L2 with the passing weights
   std::int64_t depth;  ///< of a panel: all of K, or a part whose partial sums wait in memory
-  std::int64_t chunk;  ///< of weights that a chunked kernel keeps in L1 while rows stream past
 
   std::string to_string() const;
 };
@@ -22,8 +21,6 @@ struct Blocking {
 ///   depth   K when 256 rows of it fit that, else K cut evenly into parts no deeper than
 ///           2 sqrt(L2 / 2 / size(panel)): partial sums cost 8 bytes a row and part, weights
 ///           `size` bytes a depth, and this split minimises their sum
-///   chunk   32 columns * chunk * size(weights) <= L1 / 3: the rest of L1 is for the rows that
-///           stream past and the accumulators
 Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSizes& caches);
 
 }  // namespace switchyard::gemm

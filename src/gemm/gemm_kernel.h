@@ -12,7 +12,7 @@ inline constexpr std::int64_t kDepthUnit = 32;
 /// Rows of a tile, the unit of panel rows.
 inline constexpr std::int64_t kTileRows = 16;
 
-/// The contract of a kernel: for one chunk of depth
+/// The contract of a kernel: for one stripe, over all its depth or a part of it
 ///
 ///   acc[r, j] = (accumulate ? acc[r, j] : 0) + sum over k in [0, depth) of panel[r, k] * stripe[k,
 ///   j]
@@ -44,7 +44,7 @@ using GemmFn = void (*)(const GemmArgs&) noexcept;
 /// Thread state around a run of kernel calls: the AMX tile configuration. Nothing for the others.
 using ThreadStateFn = void (*)() noexcept;
 
-#define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format, chunked) \
+#define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format) \
   void gemm_##weights##_##panel##_##isa(const GemmArgs& args) noexcept;
 #include "gemm/kernels.inc"
 #undef SWITCHYARD_GEMM_KERNEL

@@ -5,9 +5,8 @@
 namespace switchyard::gemm {
 namespace {
 
-constexpr Kernel make_kernel(Isa isa, DType weights, DType panel, PanelFormat format, bool chunked,
-                             GemmFn run) {
-  Kernel kernel{isa, weights, panel, format, chunked, run, nullptr, nullptr};
+constexpr Kernel make_kernel(Isa isa, DType weights, DType panel, PanelFormat format, GemmFn run) {
+  Kernel kernel{isa, weights, panel, format, run, nullptr, nullptr};
 #if defined(SWITCHYARD_X86_KERNELS)
   if (isa == Isa::amx_bf16) {
     kernel.begin = amx_begin;
@@ -17,8 +16,8 @@ constexpr Kernel make_kernel(Isa isa, DType weights, DType panel, PanelFormat fo
   return kernel;
 }
 
-#define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format, chunked)                \
-  make_kernel(Isa::isa, DType::weights, DType::panel, PanelFormat::format, chunked, \
+#define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format)                \
+  make_kernel(Isa::isa, DType::weights, DType::panel, PanelFormat::format, \
               gemm_##weights##_##panel##_##isa),
 constexpr Kernel kKernels[] = {
 #include "gemm/kernels.inc"

@@ -16,7 +16,6 @@ struct Kernel {
   DType weights;  ///< as stripes hold them
   DType panel;    ///< element type of panels
   PanelFormat format;
-  bool chunked;  ///< wants its weight chunk in L1
   GemmFn run;
   ThreadStateFn begin;  ///< nothing to do when null
   ThreadStateFn end;

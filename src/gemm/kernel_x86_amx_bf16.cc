@@ -9,8 +9,12 @@
 // activations stream from L2. A chunk's accumulators are loaded and stored once: 8 KiB beside its
 // 32 KiB of operands.
 //
-// With one row tile the two accumulators wait for their own latency (52 cycles a step): 39 bytes of
-// weights a cycle, above what memory gives.
+// A tile is loaded for the next step right after its last use in this one. With the four loads
+// together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
+// loads wait for the products that still read their tiles.
+//
+// With one row tile each of the two accumulators waits for its own latency (52 cycles a step): 39
+// bytes of weights a cycle, above what memory gives.
 
 namespace switchyard::gemm {
 namespace {
@@ -45,6 +49,10 @@ inline void pair_of_row_tiles(const GemmArgs& g, const std::byte* a, float* acc,
   const std::byte* a1 = a + g.panel_stride * 2;
   const std::byte* b = static_cast<const std::byte*>(g.stripe);
   float* acc1 = acc + kTileRows * kStripeColumns;
+  _tile_loadd(4, a, kLine);
+  _tile_loadd(6, b, kLine);
+  _tile_loadd(7, b + kTileBytes, kLine);
+  _tile_loadd(5, a1, kLine);
   if (g.accumulate) {
     _tile_loadd(0, acc, kAccStride);
     _tile_loadd(1, acc + 16, kAccStride);
@@ -56,20 +64,25 @@ inline void pair_of_row_tiles(const GemmArgs& g, const std::byte* a, float* acc,
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (std::int64_t k = 0; k < g.depth; k += kDepthUnit) {
-    _tile_loadd(6, b, kLine);
-    _tile_loadd(4, a, kLine);
-    _tile_loadd(7, b + kTileBytes, kLine);
-    _tile_loadd(5, a1, kLine);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    prefetcher.step();
+  for (std::int64_t k = kDepthUnit; k < g.depth; k += kDepthUnit) {
     a += kTileBytes;
     a1 += kTileBytes;
     b += 2 * kTileBytes;
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(4, a, kLine);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(6, b, kLine);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(7, b + kTileBytes, kLine);
+    _tile_loadd(5, a1, kLine);
+    prefetcher.step();
   }
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(3, 5, 7);
+  prefetcher.step();
   _tile_stored(0, acc, kAccStride);
   _tile_stored(1, acc + 16, kAccStride);
   _tile_stored(2, acc1, kAccStride);
@@ -79,6 +92,9 @@ inline void pair_of_row_tiles(const GemmArgs& g, const std::byte* a, float* acc,
 inline void single_row_tile(const GemmArgs& g, const std::byte* a, float* acc,
                             Prefetcher& prefetcher) noexcept {
   const std::byte* b = static_cast<const std::byte*>(g.stripe);
+  _tile_loadd(4, a, kLine);
+  _tile_loadd(6, b, kLine);
+  _tile_loadd(7, b + kTileBytes, kLine);
   if (g.accumulate) {
     _tile_loadd(0, acc, kAccStride);
     _tile_loadd(1, acc + 16, kAccStride);
@@ -86,15 +102,31 @@ inline void single_row_tile(const GemmArgs& g, const std::byte* a, float* acc,
     _tile_zero(0);
     _tile_zero(1);
   }
-  for (std::int64_t k = 0; k < g.depth; k += kDepthUnit) {
+  std::int64_t left = g.depth / kDepthUnit;
+  for (; left > 2; left -= 2) {  // two sets of operands take turns
+    _tile_loadd(5, a + kTileBytes, kLine);
+    _tile_loadd(2, b + 2 * kTileBytes, kLine);
+    _tile_loadd(3, b + 3 * kTileBytes, kLine);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    a += 2 * kTileBytes;
+    b += 4 * kTileBytes;
     _tile_loadd(4, a, kLine);
     _tile_loadd(6, b, kLine);
     _tile_loadd(7, b + kTileBytes, kLine);
+    _tile_dpbf16ps(0, 5, 2);
+    _tile_dpbf16ps(1, 5, 3);
+    prefetcher.step();
+    prefetcher.step();
+  }
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  if (left == 2) {
+    _tile_loadd(4, a + kTileBytes, kLine);
+    _tile_loadd(6, b + 2 * kTileBytes, kLine);
+    _tile_loadd(7, b + 3 * kTileBytes, kLine);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    prefetcher.step();
-    a += kTileBytes;
-    b += 2 * kTileBytes;
   }
   _tile_stored(0, acc, kAccStride);
   _tile_stored(1, acc + 16, kAccStride);

@@ -83,10 +83,6 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
   const std::int64_t depth = round_up(weights_.depth(), kDepthUnit);
   const std::int64_t acc_rows = round_up(task.rows, kTileRows);
   const std::int64_t depth_bytes = weights_.stripe_bytes() / depth;
-  // Up to one pair of row tiles the accumulators stay in registers over the whole depth: nothing
-  // to keep in L1.
-  const std::int64_t chunk = task.rows <= 2 * kTileRows ? blocking_.depth : blocking_.chunk;
-
   for (std::int64_t k0 = 0; k0 < depth; k0 += blocking_.depth) {
     const std::int64_t k1 = std::min(depth, k0 + blocking_.depth);
     PanelShape shape(*kernel_, k1 - k0);
@@ -106,21 +102,17 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
       const bool partial_sums = blocking_.depth < depth;
       float* acc =
           acc_scratch + (partial_sums ? (s - task.stripe_begin) * acc_rows * kStripeColumns : 0);
-      const std::byte* stripe = weights_.stripe(group.matrix, s);
-      for (std::int64_t k = k0; k < k1; k += chunk) {
-        const std::int64_t chunk_depth = std::min(chunk, k1 - k);
-        const std::byte* weights = stripe + k * depth_bytes;
-        const bool more = s + 1 < task.stripe_end;
-        kernel_->run({.panel = panel + shape.offset(0, k - k0),
-                      .panel_stride = shape.stride(),
-                      .stripe = weights,
-                      .depth = chunk_depth,
-                      .acc = acc,
-                      .rows = task.rows,
-                      .accumulate = k > 0,
-                      .prefetch = weights + weights_.stripe_bytes(),
-                      .prefetch_bytes = more ? chunk_depth * depth_bytes : 0});
-      }
+      const std::byte* weights = weights_.stripe(group.matrix, s) + k0 * depth_bytes;
+      const bool more = s + 1 < task.stripe_end;
+      kernel_->run({.panel = panel,
+                    .panel_stride = shape.stride(),
+                    .stripe = weights,
+                    .depth = k1 - k0,
+                    .acc = acc,
+                    .rows = task.rows,
+                    .accumulate = k0 > 0,
+                    .prefetch = weights + weights_.stripe_bytes(),
+                    .prefetch_bytes = more ? (k1 - k0) * depth_bytes : 0});
       if (k1 == depth) finish_stripe(call, group, task, s, acc);
     }
   }
