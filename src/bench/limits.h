@@ -22,7 +22,8 @@ struct Ceilings {
   /// Matrix peak by "<isa>/<dtype>", all threads: "amx_bf16/bf16", "avx512/f32", "portable/f32".
   std::map<std::string, double> peak_flops;
 
-  /// The peak of one kernel, nothing when it was not measured.
+  /// The peak of a kernel: of its dtype where the ISA has instructions for it, of f32, in which
+  /// other types are computed, where it has not; nothing when neither was measured.
   std::optional<double> peak(std::string_view isa, std::string_view dtype) const;
 };
 
@@ -30,8 +31,8 @@ struct Ceilings {
 Ceilings measure_ceilings(Context& context);
 
 /// From the user's cache folder ($XDG_CACHE_HOME or ~/.cache, under switchyard/) when it was
-/// measured by this version on this CPU, kernel boot and thread count; measured and kept otherwise,
-/// or when `again`. A cache that cannot be read or written is not an error.
+/// measured by this version on this hardware with this thread count and ISA cap; measured and kept
+/// otherwise, or when `again`. A cache that cannot be read or written is not an error.
 Ceilings ceilings_for(Context& context, bool again = false);
 
 /// limit = max(flops / peak, bytes / bandwidth).

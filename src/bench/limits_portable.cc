@@ -1,0 +1,66 @@
+#include <cstring>
+
+#include "bench/limits_kernel.h"
+
+namespace switchyard {
+namespace {
+
+// 16 bytes: the vector of every 64-bit baseline (SSE2, NEON).
+using Floats = float __attribute__((vector_size(16)));
+
+template <int kStreams>
+std::uint64_t read_streams(const std::byte* data, std::int64_t bytes) noexcept {
+  const std::int64_t part = bytes / kStreams;
+  std::uint64_t sums[kStreams][4] = {};
+  for (std::int64_t i = 0; i < part; i += 32) {
+    for (int s = 0; s < kStreams; ++s) {
+      std::uint64_t words[4];
+      std::memcpy(words, data + s * part + i, sizeof words);
+      for (int j = 0; j < 4; ++j) sums[s][j] += words[j];
+    }
+  }
+  std::uint64_t sum = 0;
+  for (const auto& of_stream : sums) {
+    for (const std::uint64_t x : of_stream) sum += x;
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::uint64_t read_portable(const std::byte* data, std::int64_t bytes, int num_streams) noexcept {
+  switch (num_streams) {
+    case 1: return read_streams<1>(data, bytes);
+    case 2: return read_streams<2>(data, bytes);
+    case 4: return read_streams<4>(data, bytes);
+    default: return read_streams<8>(data, bytes);
+  }
+}
+
+void copy_portable(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept {
+  std::memcpy(dst, src, static_cast<std::size_t>(bytes));
+}
+
+float peak_f32_portable(std::int64_t steps) noexcept {
+  const Floats scale = {0.999f, 0.998f, 0.997f, 0.996f}, shift = {0.1f, 0.2f, 0.3f, 0.4f};
+  Floats a = shift, b = a + a, c = b + a, d = c + a, e = d + a, f = e + a, g = f + a, h = g + a,
+         i = h + a, j = i + a, k = j + a, l = k + a;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    a = a * scale + shift;
+    b = b * scale + shift;
+    c = c * scale + shift;
+    d = d * scale + shift;
+    e = e * scale + shift;
+    f = f * scale + shift;
+    g = g * scale + shift;
+    h = h * scale + shift;
+    i = i * scale + shift;
+    j = j * scale + shift;
+    k = k * scale + shift;
+    l = l * scale + shift;
+  }
+  const Floats sum = a + b + c + d + e + f + g + h + i + j + k + l;
+  return sum[0] + sum[1] + sum[2] + sum[3];
+}
+
+}  // namespace switchyard

@@ -1,0 +1,78 @@
+#include <immintrin.h>
+
+#include "bench/limits_kernel.h"
+
+namespace switchyard {
+namespace {
+
+template <int kStreams>
+std::uint64_t read_streams(const std::byte* data, std::int64_t bytes) noexcept {
+  const std::int64_t part = bytes / kStreams;
+  __m256i sums[kStreams];
+  for (auto& sum : sums) sum = _mm256_setzero_si256();
+  for (std::int64_t i = 0; i < part; i += 64) {
+    for (int s = 0; s < kStreams; ++s) {
+      const std::byte* line = data + s * part + i;
+      const auto* words = reinterpret_cast<const __m256i*>(line);
+      sums[s] = _mm256_add_epi64(sums[s], _mm256_load_si256(words));
+      sums[s] = _mm256_add_epi64(sums[s], _mm256_load_si256(words + 1));
+    }
+  }
+  for (int s = 1; s < kStreams; ++s) sums[0] = _mm256_add_epi64(sums[0], sums[s]);
+  alignas(32) std::uint64_t lanes[4];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), sums[0]);
+  return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+}
+
+}  // namespace
+
+std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes, int num_streams) noexcept {
+  switch (num_streams) {
+    case 1: return read_streams<1>(data, bytes);
+    case 2: return read_streams<2>(data, bytes);
+    case 4: return read_streams<4>(data, bytes);
+    default: return read_streams<8>(data, bytes);
+  }
+}
+
+void copy_stream_avx2(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept {
+  for (std::int64_t i = 0; i < bytes; i += 64) {
+    const auto* from = reinterpret_cast<const __m256i*>(src + i);
+    auto* to = reinterpret_cast<__m256i*>(dst + i);
+    const __m256i low = _mm256_load_si256(from), high = _mm256_load_si256(from + 1);
+    _mm256_stream_si256(to, low);
+    _mm256_stream_si256(to + 1, high);
+  }
+  _mm_sfence();
+}
+
+float peak_f32_avx2(std::int64_t steps) noexcept {
+  const __m256 x = _mm256_set1_ps(1.001f), y = _mm256_set1_ps(1e-6f);
+  __m256 a = y, b = _mm256_add_ps(a, y), c = _mm256_add_ps(b, y), d = _mm256_add_ps(c, y),
+         e = _mm256_add_ps(d, y), f = _mm256_add_ps(e, y), g = _mm256_add_ps(f, y),
+         h = _mm256_add_ps(g, y), i = _mm256_add_ps(h, y), j = _mm256_add_ps(i, y),
+         k = _mm256_add_ps(j, y), l = _mm256_add_ps(k, y);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    a = _mm256_fmadd_ps(x, y, a);
+    b = _mm256_fmadd_ps(x, y, b);
+    c = _mm256_fmadd_ps(x, y, c);
+    d = _mm256_fmadd_ps(x, y, d);
+    e = _mm256_fmadd_ps(x, y, e);
+    f = _mm256_fmadd_ps(x, y, f);
+    g = _mm256_fmadd_ps(x, y, g);
+    h = _mm256_fmadd_ps(x, y, h);
+    i = _mm256_fmadd_ps(x, y, i);
+    j = _mm256_fmadd_ps(x, y, j);
+    k = _mm256_fmadd_ps(x, y, k);
+    l = _mm256_fmadd_ps(x, y, l);
+  }
+  a = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)), _mm256_add_ps(e, f));
+  g = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(g, h), _mm256_add_ps(i, j)), _mm256_add_ps(k, l));
+  alignas(32) float lanes[8];
+  _mm256_store_ps(lanes, _mm256_add_ps(a, g));
+  float sum = 0;
+  for (const float lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace switchyard
