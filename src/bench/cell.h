@@ -12,15 +12,15 @@ namespace switchyard {
 /// One point of a sweep: everything that decides what is computed. Two runs of one cell compute the
 /// same bits.
 struct Cell {
-  std::string bench;               ///< target: "layer", "pack", ...
-  std::string impl;                ///< one of the target's implementations
+  std::string bench;  ///< target: "layer", "pack", ...
+  std::string impl;   ///< one of the target's implementations
   std::string strategy = "topk_softmax";
-  std::string routing = "uniform"; ///< as given to --routing
-  std::string config;              ///< name given to --config, or empty
+  std::string routing = "uniform";  ///< as given to --routing
+  std::string config;               ///< name given to --config, or empty
   Layout layout = Layout::compact;
-  DType dtype = DType::bf16;       ///< activations
+  DType dtype = DType::bf16;  ///< activations
   DType weights = DType::bf16;
-  int threads = 0;                 ///< 0: one per CPU
+  int threads = 0;  ///< 0: one per CPU
   std::int64_t tokens = 1024;
   std::int64_t hidden = 2048;
   std::int64_t ffn = 1024;
@@ -31,18 +31,19 @@ struct Cell {
   bool renormalise = false;
   Activation activation = Activation::silu;
   bool gated = true;
-  RouterParams router;             ///< top_k and seed are kept equal to the cell's
+  RouterParams router;  ///< top_k and seed are kept equal to the cell's
   std::uint64_t seed = 17;
 };
 
 /// How long and how carefully to measure.
 struct RunOptions {
-  int warmup = -1;            ///< iterations before the first sample; -1: until times settle
-  int iters = -1;             ///< samples; -1: until min_time and confidence are reached
-  double min_time_s = 0.5;    ///< of samples, per cell
-  double max_time_s = 20.0;   ///< cap per cell, whatever the confidence
-  double confidence = 0.02;   ///< stop when the 95% interval of the median is this narrow, relatively
-  bool cold = true;           ///< read a buffer larger than the last-level cache before each sample
+  int warmup = -1;           ///< iterations before the first sample; -1: until times settle
+  int iters = -1;            ///< samples; -1: until min_time and confidence are reached
+  double min_time_s = 0.5;   ///< of samples, per cell
+  double max_time_s = 20.0;  ///< cap per cell, whatever the confidence
+  double confidence =
+      0.02;          ///< stop when the 95% interval of the median is this narrow, relatively
+  bool cold = true;  ///< read a buffer larger than the last-level cache before each sample
 };
 
 }  // namespace switchyard
