@@ -14,14 +14,15 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kEpsilon = 1e-20f;
-// The score of a -inf logit: finite, so that the sum of two never is inf - inf.
+// The scores of infinite logits. In a group's sum, +inf outweighs -inf and both any biased sigmoid.
+constexpr float kForced = 3e38f;
 constexpr float kMasked = -1e38f;
 
 void add_bias(const float* x, const float* s, std::span<const float> bias, int num_experts,
               float* score) noexcept {
   for (int e = 0; e < num_experts; ++e) {
     const float sum = s[e] + (bias.empty() ? 0.0f : bias[static_cast<std::size_t>(e)]);
-    score[e] = x[e] == kInfinity ? kInfinity : x[e] == -kInfinity ? kMasked : sum;
+    score[e] = x[e] == kInfinity ? kForced : x[e] == -kInfinity ? kMasked : sum;
   }
 }
 

@@ -1,0 +1,286 @@
+#include "routing/routing_reference.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/check.h"
+
+namespace switchyard {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Scores of sigmoid_bias closer than this may change order in f32: a few roundings of s + b.
+constexpr double kCloseCall = 16 * 0x1p-23;
+
+struct Choice {
+  std::vector<int> expert;
+  std::vector<double> weight;
+  bool close_call = false;
+};
+
+struct Token {
+  std::int64_t position, id;
+  std::vector<double> x;     // logits
+  std::vector<double> bias;  // [E]
+};
+
+using Rule = Choice (*)(const Token& token, const RouterParams& params);
+
+// Columns by falling value, equal ones by rising column.
+std::vector<int> sorted_columns(const std::vector<double>& value) {
+  std::vector<int> order(value.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return value[static_cast<std::size_t>(a)] > value[static_cast<std::size_t>(b)];
+  });
+  return order;
+}
+
+std::vector<int> top(const std::vector<double>& value, int k) {
+  std::vector<int> order = sorted_columns(value);
+  order.resize(static_cast<std::size_t>(k));
+  return order;
+}
+
+std::vector<double> picked(const std::vector<double>& value, const std::vector<int>& columns) {
+  std::vector<double> out;
+  for (const int column : columns) out.push_back(value[static_cast<std::size_t>(column)]);
+  return out;
+}
+
+std::vector<double> softmax(const std::vector<double>& x, double temperature = 1) {
+  const double max = *std::max_element(x.begin(), x.end());
+  std::vector<double> out;
+  for (const double v : x) {
+    const bool at_max = v == max;  // also where both are +inf
+    out.push_back(at_max ? 1 : max == kInfinity ? 0 : std::exp((v - max) / temperature));
+  }
+  const double sum = std::accumulate(out.begin(), out.end(), 0.0);
+  for (double& p : out) p /= sum;
+  return out;
+}
+
+void normalise(std::vector<double>& weight, double epsilon) {
+  const double sum = std::accumulate(weight.begin(), weight.end(), epsilon);
+  for (double& w : weight) w /= sum;
+}
+
+Choice topk_softmax(const Token& token, const RouterParams& params) {
+  const std::vector<int> chosen = top(token.x, params.top_k);
+  return {chosen,
+          params.norm_topk ? softmax(picked(token.x, chosen)) : picked(softmax(token.x), chosen)};
+}
+
+Choice top1(const Token& token, const RouterParams&) {
+  const std::vector<int> chosen = top(token.x, 1);
+  return {chosen, picked(softmax(token.x), chosen)};
+}
+
+Choice topk_uniform(const Token& token, const RouterParams& params) {
+  return {top(token.x, params.top_k),
+          std::vector<double>(static_cast<std::size_t>(params.top_k), 1.0 / params.top_k)};
+}
+
+Choice softk(const Token& token, const RouterParams& params) {
+  const std::vector<int> chosen = top(token.x, params.top_k);
+  return {chosen, softmax(picked(token.x, chosen), params.temperature)};
+}
+
+// Scores with the experts outside the best groups at -inf; a group scores the sum of its best few.
+struct Grouped {
+  std::vector<double> score;
+  bool close_call;
+};
+
+bool close(double a, double b) { return a - b <= kCloseCall * std::max(1.0, std::fabs(a)); }
+
+Grouped keep_best_groups(std::vector<double> score, const RouterParams& params, int summed) {
+  const std::size_t size = score.size() / static_cast<std::size_t>(params.n_group);
+  std::vector<double> score_of_group;
+  for (std::size_t begin = 0; begin < score.size(); begin += size) {
+    std::vector<double> members(score.begin() + static_cast<std::ptrdiff_t>(begin),
+                                score.begin() + static_cast<std::ptrdiff_t>(begin + size));
+    std::sort(members.rbegin(), members.rend());
+    members.resize(std::min(members.size(), static_cast<std::size_t>(summed)));
+    score_of_group.push_back(std::accumulate(members.begin(), members.end(), 0.0));
+  }
+  const std::vector<int> order = sorted_columns(score_of_group);
+  bool close_call = false;
+  for (std::size_t i = static_cast<std::size_t>(params.topk_group); i < order.size(); ++i) {
+    const auto g = static_cast<std::size_t>(order[i]);
+    const auto last =
+        static_cast<std::size_t>(order[static_cast<std::size_t>(params.topk_group) - 1]);
+    close_call |= close(score_of_group[last], score_of_group[g]);
+    std::fill_n(score.begin() + static_cast<std::ptrdiff_t>(g * size), size, -kInfinity);
+  }
+  return {std::move(score), close_call};
+}
+
+// Scores of infinite logits: experts left out (-inf) stay behind, +inf outweighs -inf in a sum.
+constexpr double kMasked = -1e60;
+constexpr double kForced = 3e60;
+
+Choice sigmoid_bias(const Token& token, const RouterParams& params) {
+  std::vector<double> s, score;
+  for (std::size_t e = 0; e < token.x.size(); ++e) {
+    const double x = token.x[e];
+    s.push_back(1 / (1 + std::exp(-x)));
+    score.push_back(x == kInfinity ? kForced : x == -kInfinity ? kMasked : s[e] + token.bias[e]);
+  }
+  const Grouped grouped = keep_best_groups(std::move(score), params, 2);
+  const std::vector<int> order = sorted_columns(grouped.score);
+  Choice choice{top(grouped.score, params.top_k), {}, grouped.close_call};
+  for (std::size_t i = 0; i + 1 < order.size() && i < choice.expert.size(); ++i) {
+    const double here = grouped.score[static_cast<std::size_t>(order[i])];
+    const double next = grouped.score[static_cast<std::size_t>(order[i + 1])];
+    choice.close_call |= here != next && close(here, next);
+  }
+  choice.weight = picked(s, choice.expert);
+  if (params.norm_topk) normalise(choice.weight, 1e-20);
+  for (double& w : choice.weight) w *= params.routed_scaling_factor;
+  return choice;
+}
+
+Choice group_limited(const Token& token, const RouterParams& params) {
+  std::vector<double> score = token.x;
+  for (double& v : score) v = std::clamp(v, kMasked, kForced);
+  const std::vector<int> chosen =
+      top(keep_best_groups(std::move(score), params, 1).score, params.top_k);
+  Choice choice{chosen, picked(softmax(token.x), chosen)};
+  if (params.norm_topk) normalise(choice.weight, 0);
+  for (double& w : choice.weight) w *= params.routed_scaling_factor;
+  return choice;
+}
+
+// Philox4x32-10 as Salmon et al. 2011 write it.
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::uint64_t seed) {
+  auto key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t a = 0xD2511F53ull * counter[0], b = 0xCD9E8D57ull * counter[2];
+    counter = {
+        static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key0, static_cast<std::uint32_t>(b),
+        static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key1, static_cast<std::uint32_t>(a)};
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+  return counter;
+}
+
+// K distinct experts: draw j is among the first E - K + j + 1; a repeat becomes the last of them.
+Choice drawn(std::int64_t number, std::uint32_t purpose, std::size_t num_experts,
+             const RouterParams& params) {
+  Choice choice;
+  for (int j = 0; j < params.top_k; ++j) {
+    const auto low = static_cast<std::uint32_t>(number);
+    const auto high = static_cast<std::uint32_t>(static_cast<std::uint64_t>(number) >> 32);
+    const auto words = philox({low, high, static_cast<std::uint32_t>(j / 4), purpose}, params.seed);
+    const int last = static_cast<int>(num_experts) - params.top_k + j;
+    int expert = static_cast<int>(std::uint64_t{words[static_cast<std::size_t>(j % 4)]} *
+                                      static_cast<std::uint64_t>(last + 1) >>
+                                  32);
+    const auto& before = choice.expert;
+    if (std::find(before.begin(), before.end(), expert) != before.end()) expert = last;
+    choice.expert.push_back(expert);
+  }
+  choice.weight.assign(static_cast<std::size_t>(params.top_k), 1.0 / params.top_k);
+  return choice;
+}
+
+Choice hash(const Token& token, const RouterParams& params) {
+  return drawn(token.id, 0x68617368u, token.x.size(), params);
+}
+
+Choice random(const Token& token, const RouterParams& params) {
+  return drawn(token.position, 0x72616e64u, token.x.size(), params);
+}
+
+struct NamedRule {
+  std::string_view name;
+  Rule rule;
+};
+
+constexpr NamedRule kRules[] = {
+    {"topk_softmax", topk_softmax},
+    {"top1", top1},
+    {"topk_uniform", topk_uniform},
+    {"softk", softk},
+    {"sigmoid_bias", sigmoid_bias},
+    {"group_limited", group_limited},
+    {"hash", hash},
+    {"random", random},
+};
+
+Rule rule_of(std::string_view strategy) {
+  for (const NamedRule& named : kRules) {
+    if (named.name == strategy) return named.rule;
+  }
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("strategy '{}' has no reference: expected a built-in one", strategy));
+}
+
+Token token_at(const RouterInput& input, std::int64_t t) {
+  const auto* x = reinterpret_cast<const float*>(input.logits.row(t));
+  Token token{t, input.token_ids.empty() ? t : input.token_ids[static_cast<std::size_t>(t)],
+              std::vector<double>(x, x + input.logits.cols),
+              std::vector<double>(input.bias.begin(), input.bias.end())};
+  token.bias.resize(token.x.size(), 0.0);
+  return token;
+}
+
+}  // namespace
+
+Routing reference_route(std::string_view strategy, const RouterInput& input,
+                        const RouterParams& params, std::vector<bool>* close_calls) {
+  const Rule rule = rule_of(strategy);
+  Routing routing;
+  routing.num_tokens = input.logits.rows;
+  routing.num_experts = static_cast<int>(input.logits.cols);
+  routing.token_begin.push_back(0);
+  if (close_calls != nullptr) close_calls->clear();
+  for (std::int64_t t = 0; t < input.logits.rows; ++t) {
+    const Choice choice = rule(token_at(input, t), params);
+    for (const int expert : choice.expert) routing.expert.push_back(expert);
+    for (const double weight : choice.weight) routing.weight.push_back(static_cast<float>(weight));
+    routing.token_begin.push_back(routing.num_assignments());
+    if (close_calls != nullptr) close_calls->push_back(choice.close_call);
+  }
+  return routing;
+}
+
+std::string first_difference(const Routing& fast, const Routing& reference, double weight_tol,
+                             const std::vector<bool>& close_calls) {
+  if (fast.num_tokens != reference.num_tokens || fast.num_experts != reference.num_experts) {
+    return fmt::format("routing of {} tokens over {} experts: expected {} over {}", fast.num_tokens,
+                       fast.num_experts, reference.num_tokens, reference.num_experts);
+  }
+  if (fast.token_begin != reference.token_begin || fast.expert.size() != reference.expert.size() ||
+      fast.weight.size() != fast.expert.size()) {
+    return "tokens do not have as many assignments as expected";
+  }
+  for (std::size_t t = 0; t + 1 < reference.token_begin.size(); ++t) {
+    if (t < close_calls.size() && close_calls[t]) continue;
+    const auto begin = static_cast<std::size_t>(reference.token_begin[t]);
+    const auto end = static_cast<std::size_t>(reference.token_begin[t + 1]);
+    double largest = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      largest = std::max(largest, std::fabs(static_cast<double>(reference.weight[i])));
+    }
+    for (std::size_t i = begin; i < end; ++i) {
+      if (fast.expert[i] != reference.expert[i]) {
+        return fmt::format("token {} choice {} is expert {}: expected {}", t, i - begin,
+                           fast.expert[i], reference.expert[i]);
+      }
+      const double error = std::fabs(static_cast<double>(fast.weight[i]) - reference.weight[i]);
+      if (!(error <= weight_tol * largest)) {
+        return fmt::format("token {} choice {} has weight {}: expected {}", t, i - begin,
+                           fast.weight[i], reference.weight[i]);
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace switchyard
