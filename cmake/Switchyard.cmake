@@ -1,7 +1,8 @@
 # How the folders of src/ declare what they are made of.
 
 add_library(switchyard_options INTERFACE)
-target_compile_options(switchyard_options INTERFACE -Wall -Wextra -Wshadow=local
+target_compile_options(switchyard_options INTERFACE -Wall -Wextra
+                       $<$<CXX_COMPILER_ID:GNU>:-Wshadow=local>
                        -Wnon-virtual-dtor -fno-math-errno -ffp-contract=off)
 if(SWITCHYARD_WERROR)
   target_compile_options(switchyard_options INTERFACE -Werror)
