@@ -170,7 +170,7 @@ double peak_of(Context& context, const PeakVariant& variant, const MeasureEffort
   std::int64_t steps = 1000;
   const auto run = [&] { pool_of(context).run([&](int) { keep(variant.run(steps)); }); };
   while (seconds_of(run) < effort.peak_run_s && steps < std::int64_t{1} << 40) steps *= 2;
-  const double seconds = best_seconds(2 * effort.repeats, run);
+  const double seconds = best_seconds(8 * effort.repeats, run);
   return variant.flops_per_step * static_cast<double>(steps) * context.threads() / seconds;
 }
 

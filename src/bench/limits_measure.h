@@ -11,7 +11,7 @@ namespace switchyard {
 struct MeasureEffort {
   std::int64_t buffer_bytes = 0;  ///< 0: what a cache flush reads, or less when memory is short
   int repeats = 3;                ///< the best counts: other programs only ever slow one down
-  double peak_run_s = 0.008;      ///< of one run of a matrix peak
+  double peak_run_s = 0.003;      ///< of one run of a matrix peak; short, to fit between others
 };
 
 Ceilings measure_ceilings(Context& context, const MeasureEffort& effort);

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <limits>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "switchyard/error.h"
@@ -35,6 +37,21 @@ TEST(Record, FieldsAreNamedOnceAndExplained) {
   }
   EXPECT_EQ(record_fields().front().name, "schema");
   EXPECT_EQ(find_record_field("median"), nullptr);
+}
+
+// docs/benchmarking.md shows the schema as rows "| `name` | type | unit | meaning |".
+TEST(Record, DocumentationIsTheSchemas) {
+  std::ostringstream text;
+  text << std::ifstream(SWITCHYARD_SOURCE_DIR "/docs/benchmarking.md").rdbuf();
+  std::size_t after = 0;
+  for (const auto& field : record_fields()) {
+    std::string row = "| `" + std::string(field.name) + "` | " + std::string(field.type) + " | " +
+                      std::string(field.unit) + " | ";
+    for (const char c : field.meaning) row += c == '|' ? std::string("\\|") : std::string(1, c);
+    const auto at = text.str().find(row + " |\n", after);
+    ASSERT_NE(at, std::string::npos) << "missing or out of order: " << row;
+    after = at;
+  }
 }
 
 TEST(Record, OrderIsTheSchemas) {

@@ -56,7 +56,8 @@ std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const R
                                         CacheFlush* flush, const std::function<bool()>& stop);
 
 /// The stopping rule: at least 6 samples, taken in at least options.min_time_s with preparation,
-/// and a 95% interval of the median no wider than options.confidence times the median.
+/// and a 95% interval of the median no wider than options.confidence times the median; or 5000
+/// samples.
 bool is_settled(std::span<const double> samples_ms, double spent_s, const RunOptions& options);
 
 }  // namespace switchyard

@@ -85,6 +85,7 @@ TEST(Sampler, SettledNeedsSamplesTimeAndANarrowInterval) {
   EXPECT_FALSE(is_settled(steady, 0.9, options));
   EXPECT_FALSE(is_settled(few, 1, options));
   EXPECT_FALSE(is_settled(wide, 1, options));
+  EXPECT_TRUE(is_settled(std::vector<double>(5000, 5.0), 0, options)) << "enough is enough";
 }
 
 TEST(Sampler, FlushRunsBetweenPrepareAndRun) {
