@@ -20,7 +20,8 @@ endif()
 
 # Flags of each ISA; a file names its ISA by its suffix: x_x86_avx2.cc.
 # (GCC 12 sees uninitialised values in its own AVX-512 headers.)
-set(quiet $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+set(quiet $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 set(SWITCHYARD_FLAGS_avx2 ${quiet} -mavx2 -mfma -mf16c)
 set(SWITCHYARD_FLAGS_avx512 ${SWITCHYARD_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
     -mprefer-vector-width=512)
