@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/context.h"
+#include "base/cpu.h"
 #include "combine/combine_impl.h"
 #include "combine/combine_kernel.h"
 
@@ -50,7 +51,8 @@ void combine(Context& context, const DispatchPlan& plan, ConstMatrixView rows, M
                            out.data,
                            out.row_stride * element,
                            out.cols,
-                           accumulate};
+                           accumulate,
+                           plan.num_tokens * out.cols * element > cache_sizes().l3};
   // Bytes a token moves: its rows in, itself out.
   const std::int64_t rows_per_token = 1 + plan.token_begin.back() / plan.num_tokens;
   const std::int64_t token_bytes = rows_per_token * out.cols * element;

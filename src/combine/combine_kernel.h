@@ -22,6 +22,7 @@ struct CombineRows {
   std::int64_t out_stride;  ///< bytes
   std::int64_t cols;        ///< elements
   bool accumulate;
+  bool bypass_cache;  ///< a hint: the output is larger than the caches
 };
 
 /// Sums tokens [begin, end). Touches no byte outside the rows. Any alignment.
