@@ -21,10 +21,12 @@ struct Implementation {
 };
 
 constexpr Implementation kImplementations[] = {
+    {"loop", gemm::make_loop},
+    {"padded", gemm::make_padded},
     {"grouped", gemm::make_grouped},
 };
 
-constexpr std::string_view kNames[] = {"grouped"};
+constexpr std::string_view kNames[] = {"loop", "padded", "grouped"};
 
 void validate(const ConstMatricesView& w, std::string_view name, std::int64_t count,
               std::int64_t rows, std::int64_t cols, DType dtype) {
