@@ -65,7 +65,7 @@ class Implementations : public ::testing::TestWithParam<Case> {
   };
 
   void check(const Shape& s, Layout layout, int threads = 2) {
-    SCOPED_TRACE(std::to_string(static_cast<int>(layout)) + " H=" + std::to_string(s.hidden) +
+    SCOPED_TRACE(std::string(name_of(layout)) + " H=" + std::to_string(s.hidden) +
                  " F=" + std::to_string(s.ffn) + " gap=" + std::to_string(s.gap));
     Context context({.threads = threads, .isa = {}});
     const auto num_experts = static_cast<std::int64_t>(s.rows.size());
