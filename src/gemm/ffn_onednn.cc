@@ -188,7 +188,7 @@ FfnOneDnn::FfnOneDnn(Context& context, const ExpertWeights& weights, DType activ
           data_type_of(dtype_), memory::format_tag::any);
       return std::string(describe(any, 64, ffn_, hidden_, true).impl_info_str());
     };
-    if (activations == DType::bf16 || weights.up.dtype == DType::bf16) {
+    if (activations == DType::bf16 && weights.up.dtype == DType::bf16) {
       dtype_ = DType::bf16;
       try {
         implementation_ = implementation();

@@ -14,10 +14,10 @@ namespace switchyard::gemm {
 /// The FFN of expert weights through oneDNN: one matmul primitive per projection, the activation as
 /// the first one's post-op, weights reordered once into the layout oneDNN asks for.
 ///
-/// Computes in bf16 where the activations or the weights are bf16 and oneDNN has a bf16 kernel for
-/// this machine, else in f32; f16 is storage and becomes f32. Matmuls are made for a fixed number
-/// of rows and kept: with the row count left open (DNNL_RUNTIME_DIM_VAL) oneDNN 2.6 falls back from
-/// its packed kernels to gemm:jit, a third slower at 64 rows of olmoe.
+/// Computes in bf16 where activations and weights are bf16 and oneDNN has a bf16 kernel for this
+/// machine, else in f32 (rounding either to bf16 would lose bits). Matmuls are made for a fixed
+/// number of rows and kept: with the row count left open (DNNL_RUNTIME_DIM_VAL) oneDNN 2.6 falls
+/// back from its packed kernels to gemm:jit, a third slower at 64 rows of olmoe.
 class FfnOneDnn {
  public:
   /// batched: one call runs all experts on [E, rows, H]; else one call runs one expert.

@@ -23,58 +23,30 @@ class LoopExperts final : public Experts {
   void forward(Context& context, const DispatchPlan& plan, ConstMatrixView in,
                MatrixView out) override {
     require_forward(plan, in, out, experts_, hidden_, activations_);
-    const DType dtype = ffn_.dtype();
-    const std::int64_t num_rows = plan.num_rows();
+    Arena::Scope scope(arena_of(context));
     const std::int64_t most =
         ffn_.padded_rows(*std::max_element(plan.expert_rows.begin(), plan.expert_rows.end()));
-    ThreadPool& pool = pool_of(context);
-    Arena::Scope scope(arena_of(context));
-    const auto size = static_cast<std::int64_t>(size_of(dtype));
-    const auto take = [&](std::int64_t rows) {
-      return MatrixView{scope.take<std::byte>(rows * hidden_ * size).data(), dtype, rows, hidden_,
-                        hidden_};
-    };
-    std::byte* scratch = scope.take<std::byte>(ffn_.scratch_elements(most) * size).data();
+    Rows rows{in, out, take(scope, most), take(scope, most), {}, false};
+    rows.scratch = scope.take<std::byte>(ffn_.scratch_elements(most) * element_bytes()).data();
 
-    // Copies are long enough for an expert's padded row count to run past its last row.
-    const auto token_of = [&](std::int64_t r) {
-      return std::int64_t{plan.token_of_row[static_cast<std::size_t>(r)]};
-    };
-    ConstMatrixView rows_in = in;
-    if (plan.layout == Layout::fused || in.dtype != dtype || !is_dense(in)) {
-      const MatrixView copy = take(num_rows + most);
-      const bool gathers = plan.layout == Layout::fused;
-      copy_rows(pool, num_rows, in, copy, [&](std::int64_t r) {
-        return token_of(r) < 0 ? -1 : gathers ? token_of(r) : r;
-      });
-      rows_in = copy;
+    // Copies are long enough for an expert's padded row count to run past the last row.
+    const std::int64_t num_rows = plan.num_rows();
+    if (plan.layout == Layout::fused || in.dtype != ffn_.dtype() || !is_dense(in)) {
+      const MatrixView copy = take(scope, num_rows + most);
+      copy_in(context, plan, in, copy);
+      rows.in = copy;
     }
-    const bool out_is_copied = out.dtype != dtype || !is_dense(out);
-    const MatrixView rows_out = out_is_copied ? take(num_rows + most) : out;
-    const MatrixView tail_in = take(most), tail_out = take(most);
-
+    if (out.dtype != ffn_.dtype() || !is_dense(out)) {
+      rows.out = take(scope, num_rows + most);
+      rows.out_is_copy = true;
+    }
     for (std::int64_t e = 0; e < experts_; ++e) {
-      const std::int64_t begin = plan.expert_begin[static_cast<std::size_t>(e)];
-      const std::int64_t rows = plan.expert_rows[static_cast<std::size_t>(e)];
-      if (rows == 0) continue;
-      const std::int64_t padded = ffn_.padded_rows(rows);
-      const std::byte* from = rows_in.row(begin);
-      if (begin + padded > rows_in.rows) {
-        copy_slice(pool, rows_in, begin, tail_in, 0, rows);
-        from = tail_in.data;
-      }
-      // Where rows are compact the overrun falls on experts still to come.
-      const bool overrun_is_harmless = rows == padded || out_is_copied || is_compact(plan);
-      if (overrun_is_harmless && begin + padded <= rows_out.rows) {
-        ffn_.run(context, e, padded, from, rows_out.row(begin), scratch);
-      } else {
-        ffn_.run(context, e, padded, from, tail_out.data, scratch);
-        copy_slice(pool, tail_out, 0, rows_out, begin, rows);
-      }
+      if (plan.expert_rows[static_cast<std::size_t>(e)] > 0) run_expert(context, plan, e, rows);
     }
-    if (out_is_copied) {
-      copy_rows(pool, num_rows, rows_out, out,
-                [&](std::int64_t r) { return token_of(r) < 0 ? -1 : r; });
+    if (rows.out_is_copy) {
+      copy_rows(pool_of(context), num_rows, rows.out, out, [&](std::int64_t r) {
+        return plan.token_of_row[static_cast<std::size_t>(r)] < 0 ? -1 : r;
+      });
     }
   }
 
@@ -83,15 +55,57 @@ class LoopExperts final : public Experts {
   std::int64_t weight_bytes() const override { return ffn_.weight_bytes(); }
 
  private:
-  static bool is_compact(const DispatchPlan& plan) noexcept {
-    return plan.layout == Layout::compact || plan.layout == Layout::fused;
+  struct Rows {
+    ConstMatrixView in;
+    MatrixView out;
+    MatrixView tail_in, tail_out;  // for an expert whose padded rows do not fit in `in` or `out`
+    std::byte* scratch;
+    bool out_is_copy;
+  };
+
+  std::int64_t element_bytes() const noexcept {
+    return static_cast<std::int64_t>(size_of(ffn_.dtype()));
   }
 
-  static void copy_slice(ThreadPool& pool, ConstMatrixView from, std::int64_t from_begin,
+  MatrixView take(Arena::Scope& scope, std::int64_t rows) const {
+    return {scope.take<std::byte>(rows * hidden_ * element_bytes()).data(), ffn_.dtype(), rows,
+            hidden_, hidden_};
+  }
+
+  void run_expert(Context& context, const DispatchPlan& plan, std::int64_t e, const Rows& rows) {
+    const std::int64_t begin = plan.expert_begin[static_cast<std::size_t>(e)];
+    const std::int64_t count = plan.expert_rows[static_cast<std::size_t>(e)];
+    const std::int64_t padded = ffn_.padded_rows(count);
+    const std::byte* from = rows.in.row(begin);
+    if (begin + padded > rows.in.rows) {
+      copy_slice(context, rows.in, begin, rows.tail_in, 0, count);
+      from = rows.tail_in.data;
+    }
+    // Where rows are compact the overrun falls on experts still to come.
+    const bool is_compact = plan.layout == Layout::compact || plan.layout == Layout::fused;
+    const bool may_overrun = count == padded || rows.out_is_copy || is_compact;
+    if (may_overrun && begin + padded <= rows.out.rows) {
+      ffn_.run(context, e, padded, from, rows.out.row(begin), rows.scratch);
+    } else {
+      ffn_.run(context, e, padded, from, rows.tail_out.data, rows.scratch);
+      copy_slice(context, rows.tail_out, 0, rows.out, begin, count);
+    }
+  }
+
+  static void copy_in(Context& context, const DispatchPlan& plan, ConstMatrixView in,
+                      MatrixView copy) {
+    const bool gathers = plan.layout == Layout::fused;
+    copy_rows(pool_of(context), plan.num_rows(), in, copy, [&](std::int64_t r) {
+      const std::int64_t token = plan.token_of_row[static_cast<std::size_t>(r)];
+      return token < 0 || gathers ? token : r;
+    });
+  }
+
+  static void copy_slice(Context& context, ConstMatrixView from, std::int64_t from_begin,
                          MatrixView to, std::int64_t to_begin, std::int64_t rows) {
     MatrixView slice = to;
     slice.data = to.row(to_begin);
-    copy_rows(pool, rows, from, slice, [&](std::int64_t i) { return from_begin + i; });
+    copy_rows(pool_of(context), rows, from, slice, [&](std::int64_t i) { return from_begin + i; });
   }
 
   std::int64_t experts_, hidden_;

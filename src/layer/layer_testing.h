@@ -85,25 +85,57 @@ struct TestExperts {
   ExpertWeights weights;
 };
 
-/// Routes token t to `top_k` distinct experts among the first `reach`, with weights that sum to 1.
-inline Routing random_routing(std::int64_t tokens, int experts, int top_k, int reach,
-                              std::uint64_t seed) {
-  Routing routing{tokens, experts, {0}, {}, {}};
-  const Philox random(seed, 4);
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    const auto words = random.block(static_cast<std::uint64_t>(t));
-    const int first = static_cast<int>(words[0] % static_cast<std::uint32_t>(reach));
-    float sum = 0;
-    for (int k = 0; k < top_k; ++k) {
-      routing.expert.push_back((first + k) % reach);
-      routing.weight.push_back(0.1f + Philox::unit(words[1 + static_cast<std::size_t>(k) % 3]));
-      sum += routing.weight.back();
-    }
-    for (int k = 0; k < top_k; ++k)
-      routing.weight[routing.weight.size() - 1 - static_cast<std::size_t>(k)] /= sum;
-    routing.token_begin.push_back(static_cast<std::int64_t>(routing.expert.size()));
+/// One layer with its input, small enough for the oracle to check every token.
+struct TestLayer {
+  struct Options {
+    DType dtype = DType::f32;
+    std::string implementation = "grouped", strategy = "topk_softmax";
+    PlanOptions plan{};
+    std::int64_t tokens = 29, hidden = 40, ffn = 24;
+    int experts = 6, top_k = 2;
+    bool gated = true;
+    Activation activation = Activation::silu;
+    bool shared = false, shared_gate = false;
+    std::int64_t gap = 0;
+    std::uint64_t seed = 17;
+  };
+
+  explicit TestLayer(const Options& o)
+      : options(o),
+        routed(o.dtype, o.experts, o.hidden, o.ffn, o.gated, o.activation, o.seed, o.gap),
+        common(o.dtype, 1, o.hidden, o.ffn + 3, o.gated, o.activation, o.seed + 1, o.gap),
+        router(DType::f32, o.experts, o.hidden, o.gap),
+        common_gate(o.dtype, 1, o.hidden, o.gap),
+        x(o.dtype, o.tokens, o.hidden, o.gap),
+        out(o.dtype, o.tokens, o.hidden, o.gap) {
+    x.fill_normal(o.seed, 5, 1);
+    router.fill_normal(o.seed, 6, 2 / std::sqrt(static_cast<float>(o.hidden)));
+    common_gate.fill_normal(o.seed, 7, 1 / std::sqrt(static_cast<float>(o.hidden)));
+    weights.router = router.view();
+    weights.experts = routed.weights;
+    if (o.shared) weights.shared = common.weights;
+    if (o.shared_gate) weights.shared_gate = common_gate.view();
+    config.strategy = StrategyRegistry::builtin().find(o.strategy);
+    config.router.top_k = o.top_k;
+    config.plan = o.plan;
+    config.implementation = o.implementation;
+    config.dtype = o.dtype;
   }
-  return routing;
-}
+  TestLayer(const TestLayer&) = delete;
+  TestLayer& operator=(const TestLayer&) = delete;
+
+  /// Error of `out` over the tolerance: at most 1 where the layer is right.
+  double error_over_tolerance(const MoeLayer& layer) const {
+    const double error = relative_error(
+        out.view(), reference_layer(x.view(), layer.routing(), layer.plan(), weights, {}), {});
+    return error / layer_tolerance(options.dtype, options.dtype, options.hidden, options.ffn + 3);
+  }
+
+  Options options;
+  TestExperts routed, common;
+  Tensor router, common_gate, x, out;
+  LayerWeights weights;
+  LayerConfig config;
+};
 
 }  // namespace switchyard::testing
