@@ -34,7 +34,7 @@ struct GemmArgs {
   float* acc;
   std::int64_t rows;  ///< >= 1
   bool accumulate;
-  /// Weights needed soon; the kernel spreads prefetches of them into L2 over the call.
+  /// Weights needed next; the kernel may spread prefetches of them into L2 over the call.
   const std::byte* prefetch;
   std::int64_t prefetch_bytes;
 };

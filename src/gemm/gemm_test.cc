@@ -51,7 +51,8 @@ struct Matrix {
   }
 };
 
-// Every kernel the machine runs, on one stripe, against a plain double sum; chunks of depth add up.
+// Every kernel the machine runs, on one stripe, against a plain double sum; parts of the depth add
+// up.
 TEST(GemmKernel, EveryVariantMatchesThePlainSum) {
   Context context({.threads = 1, .isa = {}});
   for (const Kernel& kernel : kernels()) {

@@ -1,13 +1,15 @@
 #include <immintrin.h>
 
 #include "gemm/gemm_kernel.h"
+#include "gemm/prefetch.h"
 
 // Eight tiles: 0-3 accumulate a 32 x 32 block (two row tiles by two column tiles), 4-5 hold
 // activations, 6-7 weights. One step of depth 32 loads 4 KiB and multiplies 4 times, 16 cycles
-// each: 64 cycles, so 64 bytes a cycle of tile loads, and L2, where panel and stripe lie, gives about
-// 46. Keeping a part of the weights (256 deep, 16 KiB) in L1 while the rows stream past asks less of
-// L2, but loads and stores the accumulators once a part: measured 0.65 of the peak against 0.72 for
-// the whole depth in one go.
+// each: 64 cycles, so 64 bytes a cycle of tile loads, and L2, where panel and stripe lie, gives
+// about
+// 46. Keeping a part of the weights (256 deep, 16 KiB) in L1 while the rows stream past asks less
+// of L2, but loads and stores the accumulators once a part: measured 0.65 of the peak against 0.72
+// for the whole depth in one go.
 //
 // A tile is loaded for the next step right after its last use in this one. With the four loads
 // together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
@@ -29,19 +31,6 @@ struct alignas(64) TileConfig {
   std::uint8_t reserved[14];
   std::uint16_t bytes_per_row[16];
   std::uint8_t rows[16];
-};
-
-// Spreads `bytes` from `next` over the steps of a call.
-struct Prefetcher {
-  const std::byte* next;
-  const std::byte* end;
-  std::int64_t lines_per_step;
-
-  inline void step() noexcept {
-    for (std::int64_t i = 0; i < lines_per_step && next < end; ++i, next += kLine) {
-      _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
-    }
-  }
 };
 
 inline void pair_of_row_tiles(const GemmArgs& g, const std::byte* a, float* acc,
@@ -154,8 +143,7 @@ void amx_end() noexcept { _tile_release(); }
 void gemm_bf16_bf16_amx_bf16(const GemmArgs& g) noexcept {
   const std::int64_t row_tiles = (g.rows + kTileRows - 1) / kTileRows;
   const std::int64_t steps = (row_tiles + 1) / 2 * (g.depth / kDepthUnit);
-  const std::int64_t lines = g.prefetch_bytes / kLine;
-  Prefetcher prefetcher{g.prefetch, g.prefetch + g.prefetch_bytes, (lines + steps - 1) / steps};
+  Prefetcher prefetcher(g, steps);
   const std::byte* a = static_cast<const std::byte*>(g.panel);
   float* acc = g.acc;
   fence();

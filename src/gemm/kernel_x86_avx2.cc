@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/gemm_kernel.h"
+#include "gemm/prefetch.h"
 
 // 6 rows by 16 columns in 12 accumulators, 2 registers of weights, 1 broadcast: 15 of 16. The
 // stripe's 32 columns are done as two halves of 8 + 8. One step loads 2 vectors and 6 broadcasts (4
@@ -55,7 +56,8 @@ struct Bf16Pair {
 };
 
 template <class Weights, int rows>
-inline void block(const GemmArgs& g, const float* a, float* acc, int half) noexcept {
+inline void block(const GemmArgs& g, const float* a, float* acc, int half,
+                  Prefetcher& prefetcher) noexcept {
   const auto* stripe = static_cast<const typename Weights::Element*>(g.stripe);
   __m256 c[rows][2];
   acc += half * 8;
@@ -65,6 +67,7 @@ inline void block(const GemmArgs& g, const float* a, float* acc, int half) noexc
     c[r][1] = g.accumulate ? _mm256_load_ps(acc + r * 32 + 16) : _mm256_setzero_ps();
   }
   for (std::int64_t k = 0; k < g.depth; k += Weights::kDepth) {
+    if (k % kDepthUnit == 0) prefetcher.step();
     __m256 b[2 * Weights::kDepth];
     Weights::load(Weights::at(stripe, k, half), b);
 #pragma GCC unroll 2
@@ -86,15 +89,16 @@ inline void block(const GemmArgs& g, const float* a, float* acc, int half) noexc
 
 template <class Weights>
 inline void all_rows(const GemmArgs& g) noexcept {
-  using Block = void (*)(const GemmArgs&, const float*, float*, int) noexcept;
+  using Block = void (*)(const GemmArgs&, const float*, float*, int, Prefetcher&) noexcept;
   static constexpr Block kTail[kRows] = {block<Weights, 1>, block<Weights, 2>, block<Weights, 3>,
                                          block<Weights, 4>, block<Weights, 5>, block<Weights, 6>};
   const float* a = static_cast<const float*>(g.panel);
+  Prefetcher prefetcher(g, (g.rows + kRows - 1) / kRows * (g.depth / kDepthUnit) * 2);
   for (int half = 0; half < 2; ++half) {
     for (std::int64_t r = 0; r < g.rows; r += kRows) {
       const std::int64_t left = g.rows - r;
       const std::int64_t rows = left < kRows ? left : kRows;
-      kTail[rows - 1](g, a + r * g.panel_stride, g.acc + r * kStripeColumns, half);
+      kTail[rows - 1](g, a + r * g.panel_stride, g.acc + r * kStripeColumns, half, prefetcher);
     }
   }
 }

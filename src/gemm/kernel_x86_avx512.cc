@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/gemm_kernel.h"
+#include "gemm/prefetch.h"
 
 // 12 rows by 32 columns in 24 accumulators, 2 registers of weights, 1 broadcast: 27 of 32. One step
 // of depth loads 2 vectors and 12 broadcasts (7 cycles at two loads a cycle) for 24 FMAs (12
@@ -54,7 +55,7 @@ struct Bf16Pair {
 };
 
 template <class Weights, int rows>
-inline void block(const GemmArgs& g, const float* a, float* acc) noexcept {
+inline void block(const GemmArgs& g, const float* a, float* acc, Prefetcher& prefetcher) noexcept {
   const auto* stripe = static_cast<const typename Weights::Element*>(g.stripe);
   __m512 c[rows][2];
 #pragma GCC unroll 12
@@ -63,6 +64,7 @@ inline void block(const GemmArgs& g, const float* a, float* acc) noexcept {
     c[r][1] = g.accumulate ? _mm512_load_ps(acc + r * 32 + 16) : _mm512_setzero_ps();
   }
   for (std::int64_t k = 0; k < g.depth; k += Weights::kDepth) {
+    if (k % kDepthUnit == 0) prefetcher.step();
     __m512 b[2 * Weights::kDepth];
     Weights::load(Weights::at(stripe, k), b);
 #pragma GCC unroll 2
@@ -84,16 +86,17 @@ inline void block(const GemmArgs& g, const float* a, float* acc) noexcept {
 
 template <class Weights>
 inline void all_rows(const GemmArgs& g) noexcept {
-  using Block = void (*)(const GemmArgs&, const float*, float*) noexcept;
+  using Block = void (*)(const GemmArgs&, const float*, float*, Prefetcher&) noexcept;
   static constexpr Block kTail[kRows] = {
       block<Weights, 1>, block<Weights, 2>,  block<Weights, 3>,  block<Weights, 4>,
       block<Weights, 5>, block<Weights, 6>,  block<Weights, 7>,  block<Weights, 8>,
       block<Weights, 9>, block<Weights, 10>, block<Weights, 11>, block<Weights, 12>};
   const float* a = static_cast<const float*>(g.panel);
+  Prefetcher prefetcher(g, (g.rows + kRows - 1) / kRows * (g.depth / kDepthUnit));
   for (std::int64_t r = 0; r < g.rows; r += kRows) {
     const std::int64_t left = g.rows - r;
     const std::int64_t rows = left < kRows ? left : kRows;
-    kTail[rows - 1](g, a + r * g.panel_stride, g.acc + r * kStripeColumns);
+    kTail[rows - 1](g, a + r * g.panel_stride, g.acc + r * kStripeColumns, prefetcher);
   }
 }
 

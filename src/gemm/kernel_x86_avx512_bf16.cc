@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/gemm_kernel.h"
+#include "gemm/prefetch.h"
 
 // The AVX-512 kernel's shape, 12 rows by 32 columns, two depths per instruction: one step loads 2
 // vectors of weight pairs and broadcasts 12 pairs of activations for 24 vdpbf16ps.
@@ -11,7 +12,8 @@ namespace {
 constexpr int kRows = 12;
 
 template <int rows>
-inline void block(const GemmArgs& g, const std::uint16_t* a, float* acc) noexcept {
+inline void block(const GemmArgs& g, const std::uint16_t* a, float* acc,
+                  Prefetcher& prefetcher) noexcept {
   const auto* b = static_cast<const std::uint16_t*>(g.stripe);
   __m512 c[rows][2];
 #pragma GCC unroll 12
@@ -20,6 +22,7 @@ inline void block(const GemmArgs& g, const std::uint16_t* a, float* acc) noexcep
     c[r][1] = g.accumulate ? _mm512_load_ps(acc + r * 32 + 16) : _mm512_setzero_ps();
   }
   for (std::int64_t k = 0; k < g.depth; k += kDepthUnit, b += 1024) {
+    prefetcher.step();
     for (int pair = 0; pair < kDepthUnit / 2; ++pair) {
       const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b + pair * 32);
       const __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 512 + pair * 32);
@@ -43,15 +46,16 @@ inline void block(const GemmArgs& g, const std::uint16_t* a, float* acc) noexcep
 }  // namespace
 
 void gemm_bf16_bf16_avx512_bf16(const GemmArgs& g) noexcept {
-  using Block = void (*)(const GemmArgs&, const std::uint16_t*, float*) noexcept;
+  using Block = void (*)(const GemmArgs&, const std::uint16_t*, float*, Prefetcher&) noexcept;
   static constexpr Block kTail[kRows] = {block<1>, block<2>,  block<3>,  block<4>,
                                          block<5>, block<6>,  block<7>,  block<8>,
                                          block<9>, block<10>, block<11>, block<12>};
   const auto* a = static_cast<const std::uint16_t*>(g.panel);
+  Prefetcher prefetcher(g, (g.rows + kRows - 1) / kRows * (g.depth / kDepthUnit));
   for (std::int64_t r = 0; r < g.rows; r += kRows) {
     const std::int64_t left = g.rows - r;
     const std::int64_t rows = left < kRows ? left : kRows;
-    kTail[rows - 1](g, a + r * g.panel_stride, g.acc + r * kStripeColumns);
+    kTail[rows - 1](g, a + r * g.panel_stride, g.acc + r * kStripeColumns, prefetcher);
   }
 }
 
