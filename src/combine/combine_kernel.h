@@ -5,7 +5,8 @@
 
 namespace switchyard {
 
-/// Weighted sums of rows, token by token. With a running over t's assignments with row[a] >= 0:
+/// Weighted sums of rows, token by token. Where a runs over t's assignments with row[a] >= 0, the
+/// first of them a0:
 ///   s = w[a0] * rows[row[a0], :]                     (out[t, :] + that product when `accumulate`)
 ///   s = s + w[a] * rows[row[a], :]                   for each following a, in order
 ///   out[t, :] = round(s), or 0 when there is no such a (unchanged when `accumulate`)

@@ -41,13 +41,12 @@ void pack(Context& context, const DispatchPlan& plan, ConstMatrixView x, MatrixV
   const auto element = static_cast<std::int64_t>(size_of(x.dtype));
   const std::int64_t row_bytes = x.cols * element;
   if (row_bytes == 0) return;
-  const PackRows job = {x.data,
-                        x.row_stride * element,
-                        plan.token_of_row.data(),
-                        rows.data,
-                        rows.row_stride * element,
-                        row_bytes,
-                        plan.num_rows() * row_bytes > cache_sizes().l3};
+  // Streaming stores spare the read of each line that is about to be overwritten, which the caches
+  // could not keep anyway: a third less time for 32768 rows of 8 KiB (AVX-512, 1 and 2 threads).
+  const bool bypass_cache = plan.num_rows() * row_bytes > cache_sizes().l3;
+  const PackRows job = {x.data,      x.row_stride * element,    plan.token_of_row.data(),
+                        rows.data,   rows.row_stride * element, row_bytes,
+                        bypass_cache};
   const std::int64_t grain = std::max<std::int64_t>(1, kGrainBytes / row_bytes);
   PackKernel* const kernel = variant_for(context).kernel;
   pool_of(context).for_ranges(
