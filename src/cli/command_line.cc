@@ -97,12 +97,12 @@ void add(CLI::App& app, const Option& option) {
 }
 
 std::string usage(const CommandLine& line) {
-  std::string out = fmt::format("Usage: switchyard {}", line.verb);
+  std::string out = fmt::format("usage: switchyard {}", line.verb);
   for (const Positional& positional : line.positionals) {
     out += positional.required ? fmt::format(" {}", positional.name)
                                : fmt::format(" [{}]", positional.name);
   }
-  return out + " [OPTIONS]\n";
+  return out + " [OPTIONS]";
 }
 
 std::string entry(std::string_view left, std::string_view help) {
@@ -128,6 +128,11 @@ bool parse(const CommandLine& line, std::span<const std::string> args) {
   try {
     std::reverse(rest->begin(), rest->end());  // CLI11 takes arguments from the back
     app.parse(*rest);
+  } catch (const CLI::ExtrasError&) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("unexpected argument '{}': {}", app.remaining().front(), usage(line)));
+  } catch (const CLI::RequiredError& error) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", error.what(), usage(line)));
   } catch (const CLI::ParseError& error) {
     throw Error(ErrorCode::invalid_argument, error.what());
   }
@@ -137,7 +142,7 @@ bool parse(const CommandLine& line, std::span<const std::string> args) {
 std::string help_of(const CommandLine& line) {
   std::string out;
   for (const std::string& example : line.examples) out += fmt::format("switchyard {}\n", example);
-  out += fmt::format("\n{}\n\n{}", wrapped(line.summary, kHelpWidth, 0), usage(line));
+  out += fmt::format("\n{}\n\n{}\n", wrapped(line.summary, kHelpWidth, 0), usage(line));
   for (const Positional& positional : line.positionals)
     out += entry(positional.name, positional.help);
   for (const OptionGroup& group : line.groups) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/names.h"
+#include "bench/environment.h"
 #include "cli/output.h"
 #include "cli/parts.h"
 #include "cli/verbs.h"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr Verb kVerbs[] = {
     {"info", "this machine, this build and the kernels it chooses", run_info},
+    {"trace", "how evenly a recorded routing trace loads its experts", run_trace},
 };
 
 std::string help() {
@@ -56,9 +58,9 @@ std::string version_text() {
 }
 
 std::string command_of(std::span<const std::string> args) {
-  std::string out = "switchyard";
-  for (const std::string& arg : args) out += ' ' + quoted(arg);
-  return out;
+  std::vector<const char*> words = {"switchyard"};
+  for (const std::string& arg : args) words.push_back(arg.c_str());
+  return command_line(words);
 }
 
 const Verb& find_verb(std::string_view name) {

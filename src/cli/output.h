@@ -1,6 +1,5 @@
 #pragma once
 
-#include <string>
 #include <string_view>
 
 namespace switchyard::cli {
@@ -18,8 +17,5 @@ void message(std::string_view line);
 /// Makes descriptors 0 to 2 point somewhere, so that a file opened later never takes the place of a
 /// standard stream that was closed, and turns SIGPIPE into an error of the write.
 void prepare_streams();
-
-/// Words of a command line, quoted where a shell needs it.
-std::string quoted(std::string_view word);
 
 }  // namespace switchyard::cli

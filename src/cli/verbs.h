@@ -16,6 +16,9 @@ struct Verb {
   Status (*run)(std::span<const std::string> args, const std::string& command);
 };
 
+Status run_bench(std::span<const std::string> args, const std::string& command);
 Status run_info(std::span<const std::string> args, const std::string& command);
+Status run_plan(std::span<const std::string> args, const std::string& command);
+Status run_trace(std::span<const std::string> args, const std::string& command);
 
 }  // namespace switchyard::cli
