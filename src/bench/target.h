@@ -24,6 +24,8 @@ struct Target {
   std::string_view summary;
   std::vector<std::string_view> implementations;  ///< the impl axis, default first
   CellCost (*cost)(const Cell& cell);
+  /// The fields that decide what a record of the cell is a measurement of.
+  Record (*identity)(const Cell& cell, const RunOptions& options);
   /// Measures cells that differ in impl only, interleaved: same inputs, sample i of every
   /// implementation before sample i+1 of any. Each output is checked against the oracle before its
   /// first sample; a wrong one gives ok=false, an error and no time. A cell that throws is a record
@@ -38,5 +40,8 @@ std::span<const Target> targets();
 
 /// Throws Error(invalid_argument) that lists the names and suggests the nearest.
 const Target& find_target(std::string_view name);
+
+/// Throws Error(invalid_argument) that lists the target's implementations and suggests the nearest.
+void require_implementation(const Target& target, std::string_view name);
 
 }  // namespace switchyard

@@ -1,0 +1,271 @@
+#include "bench/measure.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "base/cpu.h"
+#include "bench/budget.h"
+#include "bench/draws.h"
+#include "bench/environment.h"
+#include "bench/memory.h"
+#include "bench/sampler.h"
+#include "bench/statistics.h"
+
+namespace switchyard {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+constexpr std::string_view kInterrupted = "interrupted before the first sample";
+
+/// One cell on its way to a record.
+struct Running {
+  Record record;
+  std::unique_ptr<Subject> subject;         ///< null once the cell has failed
+  bool is_warm = false;                     ///< the next run is a sample
+  std::vector<std::vector<double>> stages;  ///< by stage, of every sample
+};
+
+std::string router_params_of(const RouterParams& p) {
+  const RouterParams usual;
+  std::string text;
+  const auto add = [&](std::string_view name, auto value, auto usual_value) {
+    if (value != usual_value) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
+  };
+  add("norm_topk", p.norm_topk, usual.norm_topk);
+  add("temperature", p.temperature, usual.temperature);
+  add("n_group", p.n_group, usual.n_group);
+  add("topk_group", p.topk_group, usual.topk_group);
+  add("routed_scaling_factor", p.routed_scaling_factor, usual.routed_scaling_factor);
+  return text;
+}
+
+void fail(Running& cell, std::string_view why) {
+  cell.subject.reset();
+  cell.record["ok"] = false;
+  cell.record["error"] = why;
+}
+
+void fail(Running& cell, const std::exception& error) {
+  fail(cell, error.what());
+  if (const auto* ours = dynamic_cast<const Error*>(&error)) {
+    cell.record["error_code"] = name_of(ours->code());
+  } else if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+    cell.record["error_code"] = name_of(ErrorCode::out_of_memory);
+  }
+}
+
+/// Those that have not failed by themselves.
+template <class Why>
+void fail_all(std::vector<Running>& cells, const Why& why) {
+  for (Running& cell : cells) {
+    if (cell.record["ok"].get<bool>()) fail(cell, why);
+  }
+}
+
+void check(Running& cell) {
+  const Check found = cell.subject->check();
+  // Infinity has no spelling in JSON; the error says what is wrong.
+  if (std::isfinite(found.rel_err)) cell.record["check_rel_err"] = found.rel_err;
+  cell.record["check_tol"] = found.tol;
+  require_passed(found);
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return percentile(values, 50);
+}
+
+void add_derived(Record& record) {
+  const double ms = record["median_ms"].get<double>();
+  if (!(ms > 0)) return;
+  const auto has = [&](const char* field) { return record.contains(field); };
+  const auto number = [&](const char* field) { return record[field].get<double>(); };
+  record["tokens_per_s"] = number("tokens") / ms * 1e3;
+  if (has("flops")) record["tflops"] = number("flops") / ms * 1e-9;
+  if (has("bytes_per_token_strict")) {
+    record["bw_GiBps_strict"] =
+        number("bytes_per_token_strict") * number("tokens") / ms * 1e3 / kGiB;
+  }
+  if (has("limit_ms")) record["fraction_of_limit"] = number("limit_ms") / ms;
+}
+
+void finish(Running& cell, const Ceilings& ceilings, const Samples& samples, std::uint64_t seed) {
+  if (samples.error) std::rethrow_exception(samples.error);
+  if (samples.ms.empty()) return fail(cell, kInterrupted);
+  cell.subject->describe(cell.record, ceilings);
+  add_samples(cell.record, samples.ms, seed);
+  const auto stages = cell.subject->stages();
+  for (std::size_t i = 0; i < cell.stages.size(); ++i) {
+    cell.record[std::string(stages[i].field)] = median(std::move(cell.stages[i]));
+  }
+  add_derived(cell.record);
+}
+
+void build_and_check(std::vector<Running>& running, std::span<const Cell> cells,
+                     const MakeSubject& make, const std::function<bool()>& stop) {
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    if (stop()) return fail_all(running, kInterrupted);
+    try {
+      running[i].subject = make(cells[i]);
+      check(running[i]);
+    } catch (const std::exception& error) {
+      fail(running[i], error);
+    }
+  }
+}
+
+Sampled sampled(Running& cell) {
+  return {[&cell](std::int64_t i) {
+            cell.is_warm = i >= 0;
+            cell.subject->prepare(i);
+          },
+          [&cell] {
+            cell.subject->run();
+            if (!cell.is_warm) return;
+            const auto stages = cell.subject->stages();
+            cell.stages.resize(stages.size());
+            for (std::size_t s = 0; s < stages.size(); ++s) {
+              cell.stages[s].push_back(stages[s].value);
+            }
+          }};
+}
+
+void sample_all(Context& context, std::vector<Running>& running, const Cell& cell,
+                const RunOptions& options, const Ceilings& ceilings,
+                const std::function<bool()>& stop) {
+  std::vector<Running*> alive;
+  std::vector<Sampled> things;
+  for (Running& r : running) {
+    if (!r.subject) continue;
+    alive.push_back(&r);
+    things.push_back(sampled(r));
+  }
+  if (alive.empty()) return;
+  std::optional<CacheFlush> flush;
+  if (options.cold) flush.emplace(context);
+  const auto samples = sample_interleaved(things, options, flush ? &*flush : nullptr, stop);
+  for (std::size_t i = 0; i < alive.size(); ++i) {
+    try {
+      finish(*alive[i], ceilings, samples[i], cell.seed);
+    } catch (const std::exception& error) {
+      fail(*alive[i], error);
+    }
+  }
+}
+
+/// Fails the cells rather than throw.
+void run_group(const Measurement& measurement, std::span<const Cell> cells,
+               const RunOptions& options, const Ceilings& ceilings,
+               const std::function<bool()>& stop, std::vector<Running>& running) {
+  try {
+    const RoutingSource source = RoutingSource::parse(cells[0].routing);
+    source.require_fits(shape_of(cells[0]));
+    Budget(measurement, source, options).require_room(cells);
+    const ExpectedLoad load = expected_load(cells[0], source);
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      running[i].record["memory_bytes"] = cell_cost(measurement.cost(cells[i], load)).memory_bytes;
+    }
+    Context context(ContextOptions{.threads = cells[0].threads, .isa = {}});
+    for (Running& r : running) r.record["threads"] = context.threads();
+    const MakeSubject make = measurement.prepare(context, cells[0], source);
+    build_and_check(running, cells, make, stop);
+    sample_all(context, running, cells[0], options, ceilings, stop);
+    for (Running& r : running) r.subject.reset();  // before the context they hold
+  } catch (const std::exception& error) {
+    fail_all(running, error);
+  }
+}
+
+bool only_fit_alone(const Measurement& measurement, std::span<const Cell> cells,
+                    const RunOptions& options) {
+  if (cells.size() < 2) return false;
+  try {
+    const RoutingSource source = RoutingSource::parse(cells[0].routing);
+    return !Budget(measurement, source, options).has_room(cells);
+  } catch (const Error&) {
+    return false;  // what is wrong will be in the records
+  }
+}
+
+}  // namespace
+
+void require_passed(const Check& check) {
+  if (check.rel_err <= check.tol) return;
+  throw Error(ErrorCode::check_failed,
+              fmt::format("the output is off by {:.3g} relative to the reference: expected at most "
+                          "{:.3g}",
+                          check.rel_err, check.tol));
+}
+
+Record identity_of(const Measurement& measurement, const Cell& cell, const RunOptions& options) {
+  Record record = {{"schema", "switchyard/1"},
+                   {"bench", cell.bench},
+                   {"impl", cell.impl},
+                   {"strategy", cell.strategy},
+                   {"layout", name_of(cell.layout)},
+                   {"device", "cpu"},
+                   {"dtype", name_of(cell.dtype)},
+                   {"weights", name_of(cell.weights)},
+                   {"threads", cell.threads > 0 ? cell.threads : available_cpus()},
+                   {"ranks", 1},
+                   {"tokens", cell.tokens},
+                   {"hidden", cell.hidden},
+                   {"ffn", cell.ffn},
+                   {"experts", cell.experts},
+                   {"top_k", cell.top_k},
+                   {"capacity_factor", cell.capacity_factor},
+                   {"routing", cell.routing},
+                   {"seed", cell.seed},
+                   {"activation", name_of(cell.activation)},
+                   {"gated", cell.gated},
+                   {"cold", options.cold}};
+  if (!cell.config.empty()) record["config"] = cell.config;
+  if (cell.capacity_factor > 0) {
+    record["drop_policy"] = name_of(cell.drop_policy);
+    record["renormalise"] = cell.renormalise;
+  }
+  if (const std::string params = router_params_of(cell.router); !params.empty()) {
+    record["router_params"] = params;
+  }
+  for (const std::string_view field : measurement.not_applicable) record.erase(std::string(field));
+  return record;
+}
+
+CellCost cost_of(const Measurement& measurement, const Cell& cell) {
+  const RoutingSource source = RoutingSource::parse(cell.routing);
+  source.require_fits(shape_of(cell));
+  return cell_cost(measurement.cost(cell, expected_load(cell, source)));
+}
+
+std::vector<Record> measure(const Measurement& measurement, std::span<const Cell> cells,
+                            const RunOptions& options, const Ceilings& ceilings,
+                            const std::function<bool()>& stop) {
+  if (only_fit_alone(measurement, cells, options)) {
+    std::vector<Record> records;
+    for (const Cell& cell : cells) {
+      records.push_back(measure(measurement, {&cell, 1}, options, ceilings, stop)[0]);
+    }
+    return records;
+  }
+  std::vector<Running> running(cells.size());
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    running[i].record = identity_of(measurement, cells[i], options);
+    running[i].record["ok"] = true;
+  }
+  reset_peak_rss();
+  run_group(measurement, cells, options, ceilings, stop, running);
+  std::vector<Record> records;
+  for (Running& r : running) {
+    r.record["peak_rss_bytes"] = peak_rss_bytes();
+    add_environment(r.record, "");
+    records.push_back(in_schema_order(r.record));
+  }
+  return records;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "bench/draws.h"
+#include "bench/measure.h"
+#include "switchyard/experts.h"
+#include "switchyard/layer.h"
+#include "switchyard/plan.h"
+#include "switchyard/routing.h"
+
+namespace switchyard {
+
+/// Throws Error(check_failed) unless `plan` is the reference's, bit for bit.
+void check_plan(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan);
+
+/// Throws Error(check_failed) naming the first token routed otherwise.
+void require_same_routing(const Routing& expected, const Routing& actual);
+
+/// `routing` of draw 0 against the reference strategy. Throws Error(check_failed) naming the first
+/// token routed otherwise, but for choices that f32 cannot tell apart.
+Check check_routing(const Cell& cell, const Draws& draws, const Routing& routing);
+
+/// logits = x router^T on a seeded sample of tokens. Throws Error(check_failed).
+void check_logits(ConstMatrixView x, ConstMatrixView router, ConstMatrixView logits,
+                  std::uint64_t seed);
+
+/// Throws Error(invalid_argument) for a source that carries assignments only.
+void require_logits(const Cell& cell, const Draws& draws);
+
+/// reference_layer of `tokens`, in parallel.
+std::vector<double> reference_layer_of(Context& context, ConstMatrixView x, const Routing& routing,
+                                       const DispatchPlan& plan, const LayerWeights& weights,
+                                       std::span<const std::int64_t> tokens);
+
+/// Packed rows are copies: the plan and every bit must agree, so the tolerance is 0.
+Check check_packed(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan,
+                   ConstMatrixView x, ConstMatrixView rows);
+
+/// Sums over a seeded sample of tokens that covers every expert, with the plan's weights.
+Check check_combined(Context& context, const Routing& routing, const DispatchPlan& plan,
+                     ConstMatrixView rows, ConstMatrixView out, std::uint64_t seed);
+
+/// Tokens or rows to check when each costs `multiply_adds` in the reference: what about two seconds
+/// of one core afford, 4 to 64.
+std::int64_t affordable_sample(double multiply_adds);
+
+/// ref [|rows|, H]: row rows[i] of `in`, each through its expert, in parallel.
+/// `token_of_row` maps rows to those of `in`; empty when `in` is packed.
+std::vector<double> reference_experts(Context& context, const ExpertWeights& weights,
+                                      const DispatchPlan& plan, ConstMatrixView in,
+                                      std::span<const std::int64_t> rows);
+
+/// First, last and seeded other rows of every expert that has any.
+std::vector<std::int64_t> covering_rows(const DispatchPlan& plan, std::int64_t per_expert,
+                                        std::uint64_t seed);
+
+}  // namespace switchyard

@@ -1,0 +1,104 @@
+// Plan, pack and combine in a row: what a layer pays around its experts.
+
+#include <array>
+
+#include "bench/dispatch_inputs.h"
+#include "bench/oracle.h"
+#include "bench/stopwatch.h"
+#include "bench/target_list.h"
+#include "bench/work.h"
+#include "pack/pack_impl.h"
+#include "plan/plan_impl.h"
+#include "switchyard/combine.h"
+#include "switchyard/pack.h"
+
+namespace switchyard {
+namespace {
+
+struct Inputs : DispatchInputs {
+  Inputs(Context& c, const Cell& cell, const RoutingSource& source)
+      : DispatchInputs(c, cell, source),
+        x(normal_matrix(c, cell.dtype, cell.tokens, cell.hidden, cell.seed, 0)) {}
+
+  Matrix x;
+};
+
+class DispatchSubject final : public Subject {
+ public:
+  DispatchSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
+      : in_(std::move(in)),
+        cell_(cell),
+        rows_(cell.dtype, in_->plans.max_rows, cell.hidden),
+        out_(cell.dtype, cell.tokens, cell.hidden) {}
+
+  Check check() override {
+    rows_.poison();
+    out_.poison();
+    prepare(0);
+    run();
+    const Routing& routing = in_->draws.routing(0);
+    const Check packed =
+        check_packed(routing, in_->options, plan_, in_->x.view(), rows_.first(plan_.num_rows()));
+    if (packed.rel_err > packed.tol) return packed;
+    return check_combined(in_->context, routing, plan_, rows_.first(plan_.num_rows()), out_.view(),
+                          cell_.seed);
+  }
+
+  void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }
+
+  void run() override {
+    Stopwatch watch;
+    make_plan_with(cell_.impl, in_->context, in_->draws.routing(draw_), in_->options, plan_);
+    stages_[0].value = watch.lap_ms();
+    const MatrixView rows = rows_.first(plan_.num_rows());
+    pack(in_->context, plan_, in_->x.view(), rows);
+    stages_[1].value = watch.lap_ms();
+    combine(in_->context, plan_, rows, out_.view());
+    stages_[2].value = watch.lap_ms();
+  }
+
+  std::span<const Stage> stages() const override { return stages_; }
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    record["isa"] = name_of(pack_isa(in_->context));
+    const double in = packed_bytes(cell_, in_->plans);
+    const double back = combined_bytes(cell_, in_->plans);
+    record["bytes"] = in + back;
+    record["bytes_per_token_strict"] = strict_bytes_per_token(cell_);
+    Limit limit = bandwidth_limit(in, ceilings.gather_bw);
+    limit.ms += bandwidth_limit(back, ceilings.copy_bw).ms;
+    add_limit(record, limit);
+    add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
+  }
+
+ private:
+  std::shared_ptr<const Inputs> in_;
+  Cell cell_;
+  Matrix rows_;
+  Matrix out_;
+  DispatchPlan plan_;
+  std::int64_t draw_ = 0;
+  std::array<Stage, 3> stages_ = {Stage{"t_plan_ms"}, Stage{"t_pack_ms"}, Stage{"t_combine_ms"}};
+};
+
+Cost cost(const Cell& cell, const ExpectedLoad& load) {
+  const double tokens = static_cast<double>(cell.tokens);
+  return {.shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell),
+          .own_bytes = row_bytes(cell, load.rows + tokens),
+          .flops = 2 * load.kept * static_cast<double>(cell.hidden),
+          .touched_bytes = row_bytes(cell, 2 * tokens + load.rows + load.kept)};
+}
+
+constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};
+constexpr Measurement kMeasurement = {
+    .cost = cost, .prepare = share<Inputs, DispatchSubject>, .not_applicable = kNotApplicable};
+
+}  // namespace
+
+Target dispatch_target() {
+  const auto names = plan_implementations();
+  return make_target<kMeasurement>("dispatch", "plan, pack and combine, without experts",
+                                   {names.begin(), names.end()});
+}
+
+}  // namespace switchyard

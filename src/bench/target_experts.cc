@@ -1,0 +1,105 @@
+// The grouped FFN alone, on rows that are already packed.
+
+#include "bench/expert_inputs.h"
+#include "bench/oracle.h"
+#include "bench/target_list.h"
+#include "bench/work.h"
+#include "layer/layer_reference.h"
+
+namespace switchyard {
+namespace {
+
+/// What the experts must make of draw 0, on rows that cover every active expert.
+struct Reference {
+  std::vector<std::int64_t> rows;
+  std::vector<double> out;
+};
+
+struct Inputs : DispatchInputs {
+  Inputs(Context& c, const Cell& cell, const RoutingSource& source)
+      : DispatchInputs(c, cell, source),
+        raw(c, cell),
+        in(normal_matrix(c, cell.dtype, cell.layout == Layout::fused ? cell.tokens : plans.max_rows,
+                         cell.hidden, cell.seed, 0)) {
+    const DispatchPlan& plan = plans.of_draw[0];
+    check_plan(draws.routing(0), options, plan);
+    const std::int64_t active = std::max<std::int64_t>(1, active_experts(plan));
+    reference.rows = covering_rows(
+        plan, std::min<std::int64_t>(4, affordable_sample(expert_flops(cell, 1) / 2) / active + 1),
+        cell.seed);
+    reference.out = reference_experts(c, raw.weights(), plan, in.view(), reference.rows);
+  }
+
+  RawExperts raw;
+  Matrix in;
+  Reference reference;
+};
+
+class ExpertsSubject final : public Subject {
+ public:
+  ExpertsSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
+      : in_(std::move(in)),
+        cell_(cell),
+        experts_(make_experts(in_->context, cell.impl, in_->raw.weights(), cell.dtype)),
+        out_(cell.dtype, in_->plans.max_rows, cell.hidden) {}
+
+  Check check() override {
+    out_.poison();
+    prepare(0);
+    run();
+    return {.rel_err = relative_error(out_.view(), in_->reference.out, in_->reference.rows),
+            .tol = layer_tolerance(cell_.dtype, cell_.weights, cell_.hidden, cell_.ffn)};
+  }
+
+  void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }
+
+  void run() override {
+    const DispatchPlan& plan = in_->plans.of_draw[static_cast<std::size_t>(draw_)];
+    const std::int64_t rows = plan.num_rows();
+    experts_->forward(in_->context, plan,
+                      cell_.layout == Layout::fused ? in_->in.view() : in_->in.first(rows),
+                      out_.first(rows));
+  }
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    add_kernel(record, *experts_);
+    const double kept = in_->plans.mean(kept_assignments);
+    const double in_rows = cell_.layout == Layout::fused ? in_->plans.mean(kept_tokens) : kept;
+    const double weight_bytes = expert_bytes(cell_, in_->plans.mean(active_experts));
+    const double flops = expert_flops(cell_, kept);
+    const double bytes = weight_bytes + row_bytes(cell_, in_rows + kept);
+    record["flops"] = flops;
+    record["bytes"] = bytes;
+    record["weight_bytes"] = weight_bytes;
+    add_limit(record,
+              work_limit(flops, peak_of(ceilings, experts_->isa()), bytes, ceilings.read_bw));
+    add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
+  }
+
+ private:
+  std::shared_ptr<const Inputs> in_;
+  Cell cell_;
+  std::unique_ptr<Experts> experts_;
+  Matrix out_;
+  std::int64_t draw_ = 0;
+};
+
+Cost cost(const Cell& cell, const ExpectedLoad& load) {
+  const double weights = expert_bytes(cell, static_cast<double>(cell.experts));
+  return {.shared_bytes = weights + row_bytes(cell, load.rows) + routing_bytes(cell),
+          .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, load.rows),
+          .flops = expert_flops(cell, load.kept),
+          .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * load.kept)};
+}
+
+constexpr Measurement kMeasurement = {
+    .cost = cost, .prepare = share<Inputs, ExpertsSubject>, .not_applicable = {}};
+
+}  // namespace
+
+Target experts_target() {
+  return make_target<kMeasurement>("experts", "the experts' FFNs on packed rows",
+                                   expert_implementations_ours_first());
+}
+
+}  // namespace switchyard

@@ -1,0 +1,185 @@
+#include "bench/target.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "bench/record.h"
+#include "switchyard/error.h"
+
+namespace switchyard {
+namespace {
+
+/// A machine of round numbers.
+Ceilings some_ceilings() {
+  Ceilings c;
+  c.threads = 2;
+  c.read_bw = 30e9;
+  c.copy_bw = 40e9;
+  c.gather_bw = 20e9;
+  for (const Isa isa : kAllIsas) {
+    c.peak_flops[std::string(name_of(isa)) + "/f32"] = 1e11;
+    c.peak_flops[std::string(name_of(isa)) + "/bf16"] = 4e11;
+  }
+  return c;
+}
+
+constexpr RunOptions kQuick = {.warmup = 1, .iters = 3, .cold = false};
+
+Cell small_cell(std::string_view bench, std::string_view impl) {
+  Cell cell;
+  cell.bench = bench;
+  cell.impl = impl;
+  cell.threads = 2;
+  cell.tokens = 37;
+  cell.hidden = 72;
+  cell.ffn = 40;
+  cell.experts = 6;
+  cell.top_k = cell.router.top_k = 2;
+  return cell;
+}
+
+std::vector<Cell> all_implementations(const Target& target) {
+  std::vector<Cell> cells;
+  for (const auto impl : target.implementations) cells.push_back(small_cell(target.name, impl));
+  return cells;
+}
+
+std::vector<Record> run(const std::vector<Cell>& cells) {
+  return find_target(cells[0].bench).run(cells, kQuick, some_ceilings(), [] { return false; });
+}
+
+/// An implementation that this build lacks is a failure that says so.
+bool is_unavailable(const Record& record) {
+  return !record["ok"].get<bool>() &&
+         record["error"].get<std::string>().find("apt install") != std::string::npos;
+}
+
+void expect_measured(const Record& record) {
+  SCOPED_TRACE(record.dump());
+  if (is_unavailable(record)) return;
+  ASSERT_TRUE(record["ok"].get<bool>());
+  EXPECT_FALSE(record.contains("error"));
+  EXPECT_LE(record["check_rel_err"].get<double>(), record["check_tol"].get<double>());
+  EXPECT_EQ(record["samples_ms"].size(), 3u);
+  EXPECT_EQ(record["threads"], 2);
+  EXPECT_EQ(record["schema"], "switchyard/1");
+  for (const char* field : {"isa", "median_ms", "tokens_per_s", "bytes", "limit_ms", "limit_kind",
+                            "fraction_of_limit", "load_cv", "experts_active", "drop_rate",
+                            "padding_rows", "gate_entropy", "peak_rss_bytes"}) {
+    EXPECT_TRUE(record.contains(field)) << field;
+  }
+}
+
+TEST(Targets, MeasureEveryImplementation) {
+  for (const Target& target : targets()) {
+    const auto records = run(all_implementations(target));
+    ASSERT_EQ(records.size(), target.implementations.size());
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      EXPECT_EQ(records[i]["impl"], target.implementations[i]);
+      expect_measured(records[i]);
+    }
+  }
+}
+
+TEST(Targets, MeasureEveryRoutingSource) {
+  for (const char* routing : {"uniform", "zipf:1.2", "skew:2:3", "gate"}) {
+    for (const Target& target : targets()) {
+      Cell cell = small_cell(target.name, target.implementations[0]);
+      cell.routing = routing;
+      expect_measured(run({cell})[0]);
+    }
+  }
+}
+
+TEST(Targets, MeasureEveryLayoutAndDType) {
+  for (const char* bench : {"pack", "combine", "dispatch", "experts", "layer"}) {
+    for (const Layout layout : {Layout::compact, Layout::capacity, Layout::block, Layout::fused}) {
+      Cell cell = small_cell(bench, find_target(bench).implementations[0]);
+      cell.layout = layout;
+      expect_measured(run({cell})[0]);
+    }
+    for (const DType dtype : {DType::f32, DType::f16}) {
+      Cell cell = small_cell(bench, find_target(bench).implementations[0]);
+      cell.dtype = cell.weights = dtype;
+      expect_measured(run({cell})[0]);
+    }
+    Cell cell = small_cell(bench, find_target(bench).implementations[0]);
+    cell.capacity_factor = 0.7;
+    cell.renormalise = true;
+    cell.drop_policy = DropPolicy::probs;
+    const Record record = run({cell})[0];
+    expect_measured(record);
+    EXPECT_GT(record["drop_rate"].get<double>(), 0) << record.dump();
+  }
+}
+
+TEST(Targets, SayWhichStagesRan) {
+  Cell cell = small_cell("layer", "grouped");
+  Record record = run({cell})[0];
+  for (const char* field : {"t_logit_ms", "t_select_ms", "t_plan_ms", "t_pack_ms", "t_route_ms",
+                            "t_experts_ms", "t_combine_ms", "routing_share", "weight_bytes"}) {
+    EXPECT_TRUE(record.contains(field)) << field;
+  }
+  cell.routing = "zipf:1";
+  record = run({cell})[0];
+  EXPECT_FALSE(record.contains("t_logit_ms"));
+  EXPECT_TRUE(record.contains("t_select_ms"));
+}
+
+TEST(Targets, CountStrictBytesAsDefined) {
+  const double both = (2 + 2 * 2) * 72 * 2;  // K = 2, H = 72, bf16
+  EXPECT_EQ(run({small_cell("pack", "counting")})[0]["bytes_per_token_strict"], both / 2);
+  EXPECT_EQ(run({small_cell("combine", "scalar")})[0]["bytes_per_token_strict"], both / 2);
+  EXPECT_EQ(run({small_cell("dispatch", "sort")})[0]["bytes_per_token_strict"], both);
+}
+
+TEST(Targets, CountFlopsOfKeptRowsOnly) {
+  const Record record = run({small_cell("experts", "grouped")})[0];
+  EXPECT_EQ(record["flops"], 2.0 * 3 * 37 * 2 * 72 * 40);
+  Cell plain = small_cell("experts", "grouped");
+  plain.gated = false;
+  plain.activation = Activation::gelu;
+  EXPECT_EQ(run({plain})[0]["flops"], 2.0 * 2 * 37 * 2 * 72 * 40);
+}
+
+TEST(Targets, RefuseWhatDoesNotFitBeforeTheyAllocate) {
+  for (const Target& target : targets()) {
+    Cell cell = small_cell(target.name, target.implementations[0]);
+    cell.tokens = std::int64_t{1} << 30;
+    cell.hidden = std::int64_t{1} << 20;
+    cell.experts = 1024;
+    const CellCost cost = target.cost(cell);
+    EXPECT_GT(cost.memory_bytes, std::int64_t{1} << 40) << target.name;
+    const Record record = run({cell})[0];
+    EXPECT_FALSE(record["ok"].get<bool>());
+    EXPECT_NE(record["error"].get<std::string>().find("needs"), std::string::npos) << record.dump();
+    EXPECT_FALSE(record.contains("median_ms"));
+  }
+}
+
+TEST(Targets, FailTheCellsOfASourceThatIsWrong) {
+  for (const char* routing : {"nonsense", "zipf:x", "trace:/no/such/file.jsonl"}) {
+    Cell cell = small_cell("layer", "grouped");
+    cell.routing = routing;
+    const Record record = run({cell})[0];
+    EXPECT_FALSE(record["ok"].get<bool>());
+    EXPECT_FALSE(record["error"].get<std::string>().empty());
+  }
+}
+
+TEST(Targets, StopWhenAsked) {
+  const std::vector<Cell> cells = {small_cell("layer", "grouped")};
+  const auto records =
+      find_target("layer").run(cells, kQuick, some_ceilings(), [] { return true; });
+  EXPECT_FALSE(records[0]["ok"].get<bool>());
+  EXPECT_FALSE(records[0].contains("median_ms"));
+}
+
+TEST(Targets, AreFoundByName) {
+  EXPECT_EQ(find_target("pack").name, "pack");
+  EXPECT_THROW(find_target("packs"), Error);
+}
+
+}  // namespace
+}  // namespace switchyard

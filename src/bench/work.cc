@@ -1,0 +1,54 @@
+#include "bench/work.h"
+
+#include <string>
+
+namespace switchyard {
+
+double strict_bytes_per_token(const Cell& cell) {
+  return (2.0 + 2.0 * cell.top_k) * static_cast<double>(cell.hidden) *
+         static_cast<double>(size_of(cell.dtype));
+}
+
+double packed_bytes(const Cell& cell, const Plans& plans) {
+  return plans.mean([&](const DispatchPlan& plan) { return kept_tokens(plan) + plan.num_rows(); }) *
+         static_cast<double>(cell.hidden) * static_cast<double>(size_of(cell.dtype));
+}
+
+double combined_bytes(const Cell& cell, const Plans& plans) {
+  return plans.mean(
+             [&](const DispatchPlan& plan) { return kept_assignments(plan) + plan.num_tokens; }) *
+         static_cast<double>(cell.hidden) * static_cast<double>(size_of(cell.dtype));
+}
+
+double logits_bytes(const Cell& cell) {
+  return static_cast<double>(cell.tokens) * cell.experts * sizeof(float);
+}
+
+double selection_bytes(const Cell& cell) {
+  return static_cast<double>(cell.tokens) * cell.top_k * (sizeof(std::int32_t) + sizeof(float));
+}
+
+double router_flops(const Cell& cell) {
+  return 2.0 * static_cast<double>(cell.tokens) * static_cast<double>(cell.hidden) * cell.experts;
+}
+
+Limit bandwidth_limit(double bytes, double bandwidth) noexcept {
+  return work_limit(0, 0, bytes, bandwidth);
+}
+
+double peak_of(const Ceilings& ceilings, std::string_view isa) {
+  return ceilings.peak(isa, isa.ends_with("bf16") ? "bf16" : "f32").value_or(0);
+}
+
+Limit work_limit(double flops, double peak, double bytes, double bandwidth) noexcept {
+  return limit_of(peak > 0 ? flops : 0, peak > 0 ? peak : 1, bandwidth > 0 ? bytes : 0,
+                  bandwidth > 0 ? bandwidth : 1);
+}
+
+void add_limit(Record& record, const Limit& limit) {
+  if (!(limit.ms > 0)) return;
+  record["limit_ms"] = limit.ms;
+  record["limit_kind"] = limit.kind;
+}
+
+}  // namespace switchyard

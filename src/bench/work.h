@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string_view>
+
+#include "bench/cell.h"
+#include "bench/dispatch_inputs.h"
+#include "bench/limits.h"
+#include "bench/record.h"
+
+namespace switchyard {
+
+/// (2 + 2K) * H * element size: pack reads T*H and writes T*K*H elements, combine the reverse.
+/// One of the two moves half of it.
+double strict_bytes_per_token(const Cell& cell);
+
+/// Rows read and written, each once, mean over the draws. Rows of tokens that nobody kept are not
+/// read; padding rows are written by pack and ignored by combine, which writes every token.
+double packed_bytes(const Cell& cell, const Plans& plans);
+double combined_bytes(const Cell& cell, const Plans& plans);
+
+/// Bytes of [T, E] logits; of the experts and weights chosen from them.
+double logits_bytes(const Cell& cell);
+double selection_bytes(const Cell& cell);
+
+/// 2*T*H*E of the linear router.
+double router_flops(const Cell& cell);
+
+/// The limit of moving bytes; none when the bandwidth was not measured.
+Limit bandwidth_limit(double bytes, double bandwidth) noexcept;
+
+/// The matrix peak of what a kernel of `isa` multiplies: bf16 where the name says so, else f32.
+/// 0 when it was not measured.
+double peak_of(const Ceilings& ceilings, std::string_view isa);
+
+/// limit_of, where a ceiling that was not measured (0) limits nothing.
+Limit work_limit(double flops, double peak, double bytes, double bandwidth) noexcept;
+
+/// limit_ms and limit_kind; nothing for a limit of 0.
+void add_limit(Record& record, const Limit& limit);
+
+}  // namespace switchyard
