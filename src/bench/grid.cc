@@ -1,0 +1,83 @@
+#include "bench/grid.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "bench/target.h"
+#include "workload/configs.h"
+
+namespace switchyard {
+namespace {
+
+constexpr std::size_t kMaxCells = 1'000'000;
+
+/// Replaces each cell by one copy per value, set by `set`; an empty axis leaves the cells alone.
+template <class T, class Set>
+void cross(std::vector<Cell>& cells, const std::vector<T>& axis, Set&& set) {
+  if (axis.empty()) return;
+  require(cells.size() <= kMaxCells / axis.size(), "the sweep has more than {} cells: narrow it",
+          kMaxCells);
+  std::vector<Cell> product;
+  product.reserve(cells.size() * axis.size());
+  for (const Cell& cell : cells) {
+    for (const T& value : axis) {
+      product.push_back(cell);
+      set(product.back(), value);
+    }
+  }
+  cells = std::move(product);
+}
+
+void set_config(Cell& cell, const std::string& name) {
+  const NamedConfig& config = find_config(name);
+  cell.config = name;
+  cell.experts = config.experts;
+  cell.hidden = config.hidden;
+  cell.ffn = config.ffn;
+  cell.top_k = config.top_k;
+}
+
+void check_cell(const Cell& cell) {
+  require(cell.top_k <= cell.experts, "--top-k {} with --experts {}: expected at most the experts",
+          cell.top_k, cell.experts);
+}
+
+}  // namespace
+
+std::vector<std::vector<Cell>> expand(const Grid& grid) {
+  const Target& target = find_target(grid.base.bench);
+  const StrategyRegistry registry = StrategyRegistry::builtin();
+  std::vector<Cell> cells{grid.base};
+  cross(cells, grid.config, set_config);
+  cross(cells, grid.hidden, [](Cell& c, std::int64_t v) { c.hidden = v; });
+  cross(cells, grid.ffn, [](Cell& c, std::int64_t v) { c.ffn = v; });
+  cross(cells, grid.experts, [](Cell& c, std::int64_t v) { c.experts = static_cast<int>(v); });
+  cross(cells, grid.top_k, [](Cell& c, std::int64_t v) { c.top_k = static_cast<int>(v); });
+  cross(cells, grid.dtype, [](Cell& c, DType v) { c.dtype = c.weights = v; });
+  cross(cells, grid.weights, [](Cell& c, DType v) { c.weights = v; });
+  cross(cells, grid.threads, [](Cell& c, std::int64_t v) { c.threads = static_cast<int>(v); });
+  cross(cells, grid.strategy,
+        [&](Cell& c, const std::string& v) { c.strategy = registry.find(v).name; });
+  cross(cells, grid.routing, [](Cell& c, const std::string& v) { c.routing = v; });
+  cross(cells, grid.layout, [](Cell& c, Layout v) { c.layout = v; });
+  cross(cells, grid.capacity_factor, [](Cell& c, double v) { c.capacity_factor = v; });
+  cross(cells, grid.tokens, [](Cell& c, std::int64_t v) { c.tokens = v; });
+
+  std::vector<std::string> impls = grid.impl;
+  if (impls.empty()) impls.emplace_back(target.implementations.front());
+  for (const std::string& impl : impls) require_implementation(target, impl);
+  require(cells.size() <= kMaxCells / impls.size(), "the sweep has more than {} cells: narrow it",
+          kMaxCells);
+  std::vector<std::vector<Cell>> groups;
+  for (Cell& cell : cells) {
+    cell.router.top_k = cell.top_k;
+    cell.router.seed = cell.seed;
+    check_cell(cell);
+    std::vector<Cell> group{cell};
+    cross(group, impls, [](Cell& c, const std::string& v) { c.impl = v; });
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+}  // namespace switchyard

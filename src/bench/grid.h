@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bench/cell.h"
+
+namespace switchyard {
+
+/// A sweep: an axis left empty has the one value of `base`.
+struct Grid {
+  Cell base;
+  std::vector<std::string> config;  ///< each sets E, H, F, K where these have no axis
+  std::vector<std::int64_t> hidden, ffn, experts, top_k;
+  std::vector<DType> dtype;
+  std::vector<DType> weights;  ///< empty: as dtype
+  std::vector<std::int64_t> threads;
+  std::vector<std::string> strategy;
+  std::vector<std::string> routing;
+  std::vector<Layout> layout;
+  std::vector<double> capacity_factor;
+  std::vector<std::int64_t> tokens;
+  std::vector<std::string> impl;  ///< empty: the target's default
+};
+
+/// The cartesian product, in the order of Grid's axes, the last one fastest, as groups of cells
+/// that differ in impl only. Throws Error(invalid_argument) for an unknown target, implementation,
+/// strategy or configuration, for top_k > experts, and for more than a million cells.
+std::vector<std::vector<Cell>> expand(const Grid& grid);
+
+}  // namespace switchyard
