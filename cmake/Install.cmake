@@ -7,7 +7,7 @@ set(known_dependencies
     "Threads::Threads|Threads||-pthread"
     "fmt::fmt|fmt|fmt|"
     "OpenMP::OpenMP_CXX|OpenMP COMPONENTS CXX||${OpenMP_CXX_FLAGS}"
-    "DNNL::dnnl|dnnl||-ldnnl"
+    "DNNL::dnnl|DNNL||-ldnnl"
     "${OPENBLAS_LIBRARY}|||-lopenblas")
 
 set(SWITCHYARD_FIND_DEPENDENCIES "")
@@ -55,6 +55,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/switchyardConfi
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/generated/switchyardConfig.cmake
               ${PROJECT_BINARY_DIR}/generated/switchyardConfigVersion.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/FindDNNL.cmake
         DESTINATION ${package_dir})
 
 # Relative to the file, so that `cmake --install --prefix` and moved trees work.
