@@ -1,5 +1,6 @@
-// A program outside the project: it sees the installed headers and library only. One expert doubles,
-// one negates, and the router sends positive tokens to the first and negative ones to the second.
+// A program outside the project: it sees the installed headers and library only. One expert
+// doubles, one negates, and the router sends positive tokens to the first and negative ones to the
+// second.
 #include <switchyard/switchyard.h>
 
 #include <cstdio>
