@@ -108,13 +108,13 @@ void renormalise(const Routing& routing, std::int64_t begin, std::int64_t end, D
 void place_assignments(Context& context, const Routing& routing, const PlanOptions& options,
                        const Ranking& ranking, DispatchPlan& plan) {
   const TokenRanges ranges = ranking.ranges;
+  plan.token_begin[0] = 0;
   pool_of(context).for_each(ranges.count, [&](std::int64_t range, int) {
     const std::int32_t* base = ranking.base.data() + range * routing.num_experts;
     const std::int64_t first = ranges.begin(range), last = ranges.end(range);
-    std::copy(routing.token_begin.begin() + first, routing.token_begin.begin() + last + 1,
-              plan.token_begin.begin() + first);
     for (std::int64_t t = first; t < last; ++t) {
       const std::int64_t begin = routing.token_begin[t], end = routing.token_begin[t + 1];
+      plan.token_begin[t + 1] = end;
       bool dropped = false;
       for (std::int64_t a = begin; a < end; ++a) {
         const std::int32_t e = routing.expert[a];
