@@ -1,8 +1,10 @@
 #include "bench/target.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <fstream>
+#include <string>
 
 #include "bench/record.h"
 #include "switchyard/error.h"
@@ -111,6 +113,31 @@ TEST(Targets, MeasureEveryLayoutAndDType) {
     const Record record = run({cell})[0];
     expect_measured(record);
     EXPECT_GT(record["drop_rate"].get<double>(), 0) << record.dump();
+  }
+}
+
+TEST(Targets, MeasureATrace) {
+  const std::string path = testing::TempDir() + "target_test_trace.jsonl";
+  std::ofstream file(path);
+  for (int t = 0; t < 11; ++t) {
+    file << fmt::format(R"({{"type":"route","layer":0,"token_idx":{},"topk_ids":[{},{}],)"
+                        R"("topk_weights":[0.75,0.25]}})"
+                        "\n",
+                        t, t % 5, (t + 1) % 5);
+  }
+  file.close();
+  for (const Target& target : targets()) {
+    Cell cell = small_cell(target.name, target.implementations[0]);
+    cell.routing = "trace:" + path;
+    const Record record = run({cell})[0];
+    if (target.name == "topk" || target.name == "router") {
+      EXPECT_EQ(record["error_code"], "invalid_argument") << record.dump();
+    } else {
+      expect_measured(record);
+      EXPECT_EQ(record["experts_active"], 5);
+      EXPECT_FALSE(record.contains("t_logit_ms"));
+      EXPECT_FALSE(record.contains("t_select_ms"));
+    }
   }
 }
 
