@@ -64,9 +64,9 @@ void append_activation(dnnl::post_ops& ops, Activation activation) {
 // oneDNN fixes its ISA for the whole process when it makes its first primitive, so the cap of the
 // first context to come here holds. kernel() and isa() report what runs.
 void cap_isa(Isa isa) {
-  dnnl::cpu_isa cap = dnnl::cpu_isa::all;
+  dnnl::cpu_isa cap = dnnl::cpu_isa::sse41;
   switch (isa) {
-    case Isa::portable: cap = dnnl::cpu_isa::sse41; break;
+    case Isa::portable: break;
     case Isa::avx2: cap = dnnl::cpu_isa::avx2; break;
     case Isa::avx512: cap = dnnl::cpu_isa::avx512_core; break;
     case Isa::avx512_bf16: cap = dnnl::cpu_isa::avx512_core_bf16; break;
