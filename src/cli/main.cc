@@ -18,13 +18,15 @@ namespace switchyard::cli {
 namespace {
 
 constexpr Verb kVerbs[] = {
+    {"bench", "measures a part of the layer, checked and beside its limit", run_bench},
     {"info", "this machine, this build and the kernels it chooses", run_info},
+    {"plan", "routes one workload and shows where every row goes", run_plan},
     {"trace", "how evenly a recorded routing trace loads its experts", run_trace},
 };
 
 std::string help() {
   std::string out =
-      "switchyard info\n"
+      "switchyard bench layer --config olmoe --tokens 1,64,1024 --impl loop,padded,grouped\n"
       "\n"
       "Mixture-of-Experts layers, taken apart, fast, measured and comparable.\n"
       "\n"

@@ -1,0 +1,208 @@
+// switchyard bench TARGET: what to measure, how, and where the records go.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "base/check.h"
+#include "bench/axis.h"
+#include "bench/draws.h"
+#include "cli/output.h"
+#include "cli/sweep.h"
+#include "cli/text.h"
+#include "cli/verbs.h"
+#include "cli/workload_options.h"
+
+namespace switchyard::cli {
+namespace {
+
+struct BenchOptions {
+  Workload workload;
+  RunOptions run;
+  RecordFormat format = RecordFormat::table;
+  std::optional<std::string> out;
+  bool resume = false;
+  bool dry_run = false;
+  bool list = false;
+};
+
+double single_number(const std::string& option, const std::string& text, double least,
+                     double most) {
+  const auto values = number_axis(option, text, least, most);
+  require(values.size() == 1, "{} '{}': expected one number", option, text);
+  return values[0];
+}
+
+int single_integer(const std::string& option, const std::string& text, int least, int most) {
+  const auto values = integer_axis(option, text, least, most);
+  require(values.size() == 1, "{} '{}': expected one number", option, text);
+  return static_cast<int>(values[0]);
+}
+
+bool is_cold(const std::string& name) {
+  constexpr std::string_view kNames[] = {"cold", "warm"};
+  require(name == kNames[0] || name == kNames[1], "{}", unknown_name("cache", name, kNames));
+  return name == kNames[0];
+}
+
+OptionGroup measurement_options(BenchOptions& o) {
+  constexpr int kMaxIterations = 1'000'000'000;
+  constexpr double kMaxSeconds = 1e6;
+  return {"Measurement",
+          {
+              {{"--impl"},
+               "NAME,...",
+               "implementations to compare, sample by sample in turn; --list has them",
+               [&o](const std::string& text) { o.workload.grid.impl = name_axis("--impl", text); }},
+              {{"--warmup"},
+               "N",
+               "iterations before the first sample (until times settle)",
+               [&o](const std::string& text) {
+                 o.run.warmup = single_integer("--warmup", text, 0, kMaxIterations);
+               }},
+              {{"--iters"},
+               "N",
+               "samples (until --min-time is over and the median is known to 2%)",
+               [&o](const std::string& text) {
+                 o.run.iters = single_integer("--iters", text, 1, kMaxIterations);
+               }},
+              {{"--min-time"},
+               "SECONDS",
+               fmt::format("of samples, per cell ({})", o.run.min_time_s),
+               [&o](const std::string& text) {
+                 o.run.min_time_s = single_number("--min-time", text, 0, kMaxSeconds);
+               }},
+              {{"--timeout"},
+               "SECONDS",
+               fmt::format("most time for the samples of a cell ({})", o.run.max_time_s),
+               [&o](const std::string& text) {
+                 o.run.max_time_s = single_number("--timeout", text, 1e-3, kMaxSeconds);
+               }},
+              {{"--cache"},
+               "NAME",
+               "before each sample the caches are cold (emptied) or warm (cold)",
+               [&o](const std::string& text) { o.run.cold = is_cold(text); }},
+          }};
+}
+
+OptionGroup output_options(BenchOptions& o) {
+  return {"Output",
+          {
+              {{"-o", "--format"},
+               "FORMAT",
+               "of standard output: table, json, jsonl, csv, md (table)",
+               [&o](const std::string& text) { o.format = record_format_from_name(text); }},
+              {{"--out"},
+               "FILE",
+               "append the records to FILE, whose suffix says how: .jsonl, .json, .csv or .md",
+               [&o](const std::string& text) { o.out = text; }},
+              {{"--resume"},
+               "",
+               "skip cells that --out already holds with \"ok\":true",
+               [&o](const std::string&) { o.resume = true; }},
+              {{"--dry-run"},
+               "",
+               "print memory and FLOPs of each cell, measure nothing",
+               [&o](const std::string&) { o.dry_run = true; }},
+              {{"--list"},
+               "",
+               "print the targets and their implementations",
+               [&o](const std::string&) { o.list = true; }},
+          }};
+}
+
+CommandLine command_line(BenchOptions& o) {
+  CommandLine line{
+      .verb = "bench",
+      .summary =
+          "Measures a part of the layer: each output is checked against a double-precision "
+          "reference, each time stands beside what this machine would allow. Every option "
+          "that takes a list (N,...) also takes a range, 64:4096:*2 or 8:64:+8; several "
+          "lists give all combinations. With TARGET one of: ",
+      .examples = {"bench layer --config olmoe --tokens 1,64,1024 --impl loop,padded,grouped",
+                   "bench router --tokens 64:4096:*4 --strategy topk_softmax,sigmoid_bias",
+                   "bench pack --config mixtral --routing zipf:1.2 --out pack.jsonl --resume",
+                   "bench experts --config qwen3-30b --dtype bf16 --dry-run"},
+      .positionals = {{"TARGET", "what to measure", false,
+                       [&o](const std::string& text) { o.workload.grid.base.bench = text; }}},
+      .groups = workload_options(o.workload),
+  };
+  std::vector<std::string_view> names;
+  for (const Target& target : targets()) names.push_back(target.name);
+  line.summary += fmt::format("{}.", fmt::join(names, ", "));
+  line.groups.push_back(measurement_options(o));
+  line.groups.push_back(output_options(o));
+  return line;
+}
+
+void print_targets() {
+  std::vector<std::vector<std::string>> rows = {{"target", "implementations", "measures"}};
+  for (const Target& target : targets()) {
+    rows.push_back({std::string(target.name),
+                    fmt::format("{}", fmt::join(target.implementations, ",")),
+                    std::string(target.summary)});
+  }
+  print(aligned(rows, "lll"));
+}
+
+/// Reads every routing source once, so that a bad one is refused before anything is measured, and
+/// says what a trace does to fill the shapes asked for.
+void check_sources(const Sweep& sweep) {
+  std::map<std::string, RoutingSource> sources;
+  std::set<std::string> said;
+  for (const auto& group : sweep.groups) {
+    const Cell& cell = group.front();
+    auto found = sources.find(cell.routing);
+    if (found == sources.end()) {
+      found = sources.emplace(cell.routing, RoutingSource::parse(cell.routing)).first;
+    }
+    for (const std::string& note : found->second.notes(shape_of(cell))) {
+      if (said.insert(note).second) message(note);
+    }
+  }
+}
+
+void resume(Sweep& sweep) {
+  if (!std::filesystem::exists(*sweep.out)) return;
+  std::int64_t num_torn = 0;
+  const auto records = read_records(*sweep.out, &num_torn);
+  const std::size_t skipped = skip_done(sweep, records);
+  message(
+      fmt::format("{}: {} of its records are of cells asked for and ok{}", *sweep.out, skipped,
+                  num_torn > 0 ? fmt::format("; {} torn rows are measured again", num_torn) : ""));
+}
+
+}  // namespace
+
+Status run_bench(std::span<const std::string> args, const std::string& command) {
+  BenchOptions options;
+  const CommandLine line = command_line(options);
+  if (!parse(line, args)) {
+    print(help_of(line));
+    return kDone;
+  }
+  if (options.list) {
+    print_targets();
+    return kDone;
+  }
+  const std::string& bench = options.workload.grid.base.bench;
+  require(!bench.empty(), "bench needs a target: {}", line.examples[0]);
+  require(!options.resume || options.out, "--resume needs --out FILE, whose cells it skips");
+  require(!options.out || *options.out != "", "--out needs the name of a file");
+
+  Sweep sweep{&find_target(bench), cells_of(options.workload), options.run, command, options.out};
+  check_sources(sweep);
+  if (options.dry_run) {
+    RecordOutput output(options.format, std::nullopt);
+    dry_run(sweep, output);
+    return kDone;
+  }
+  if (options.resume) resume(sweep);
+  RecordOutput output(options.format, options.out);
+  return run_sweep(sweep, output);
+}
+
+}  // namespace switchyard::cli

@@ -1,0 +1,58 @@
+#include "cli/record_output.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cli/output.h"
+#include "switchyard/error.h"
+
+namespace switchyard::cli {
+namespace {
+
+bool is_row_format(RecordFormat format) {
+  return format == RecordFormat::jsonl || format == RecordFormat::csv;
+}
+
+bool keeps_every_field(RecordFormat format) {
+  return is_row_format(format) || format == RecordFormat::json;
+}
+
+/// Columns of the terminal; 0, no limit, where standard output is none.
+int terminal_width() {
+  winsize size = {};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+}  // namespace
+
+RecordOutput::RecordOutput(RecordFormat format, const std::optional<std::string>& path)
+    : format_(format) {
+  if (path) file_.emplace(*path);
+  if (format_ == RecordFormat::csv) print(csv_header());
+}
+
+void RecordOutput::add(const Record& record) {
+  try {
+    if (file_) file_->append(record);
+  } catch (const Error& error) {
+    file_error_ = error.what();
+    unsaved_.push_back(record);
+  }
+  if (format_ == RecordFormat::jsonl) print(jsonl_row(record));
+  if (format_ == RecordFormat::csv) print(csv_row(record));
+  if (!is_row_format(format_)) records_.push_back(record);
+}
+
+void RecordOutput::finish() {
+  if (format_ == RecordFormat::json || !records_.empty()) {
+    if (!is_row_format(format_)) print(format_records(records_, format_, terminal_width()));
+  }
+  records_.clear();
+  if (file_is_good()) return;
+  if (!keeps_every_field(format_)) {
+    for (const Record& record : unsaved_) print(jsonl_row(record));
+  }
+  throw Error(ErrorCode::io, file_error_ + "; what it did not take is on standard output");
+}
+
+}  // namespace switchyard::cli
