@@ -1,0 +1,207 @@
+// switchyard bench from end to end, on shapes that take milliseconds.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "command.h"
+
+namespace switchyard::test {
+namespace {
+
+using Json = nlohmann::json;
+
+const std::string kSmall = " --hidden 37 --ffn 19 --experts 5 --top-k 3 --dtype f32 ";
+const std::string kQuick = " --iters 3 --warmup 1 --cache warm -o jsonl ";
+
+std::vector<Json> records_of(const std::string& line, int status = 0) {
+  const Result result = run(line);
+  EXPECT_EQ(result.status, status) << line << '\n' << result.err;
+  return json_lines(result.out);
+}
+
+TEST(Bench, EveryTargetAndImplementationRuns) {
+  const Result list = run("bench --list");
+  ASSERT_EQ(list.status, 0);
+  std::istringstream lines(list.out);
+  std::string line;
+  std::getline(lines, line);
+  int targets = 0;
+  while (std::getline(lines, line)) {
+    const auto columns = words(line);
+    const auto records = records_of("bench " + columns[0] + " --impl " + columns[1] +
+                                    " --tokens 7" + kSmall + kQuick);
+    EXPECT_FALSE(records.empty()) << columns[0];
+    for (const Json& record : records) {
+      EXPECT_TRUE(record["ok"].get<bool>()) << record;
+      EXPECT_EQ(record["bench"], columns[0]);
+      EXPECT_EQ(record["samples_ms"].size(), 3u);
+      EXPECT_LE(record["check_rel_err"].get<double>(), record["check_tol"].get<double>());
+    }
+    ++targets;
+  }
+  EXPECT_EQ(targets, 7);
+}
+
+TEST(Bench, RecordsHoldWhatWasAskedFor) {
+  const auto records = records_of(
+      "bench pack --num_tokens 6 --d_model 32 --num-experts 4 --top_k 2"
+      " --dtype half --seed 5 --threads 1 --routing zipf:1.5" +
+      kQuick);
+  ASSERT_EQ(records.size(), 1u);
+  const Json& r = records[0];
+  EXPECT_EQ(r["schema"], "switchyard/1");
+  EXPECT_EQ(r["tokens"], 6);
+  EXPECT_EQ(r["hidden"], 32);
+  EXPECT_EQ(r["experts"], 4);
+  EXPECT_EQ(r["top_k"], 2);
+  EXPECT_EQ(r["dtype"], "f16");
+  EXPECT_EQ(r["seed"], 5);
+  EXPECT_EQ(r["threads"], 1);
+  EXPECT_EQ(r["routing"], "zipf:1.5");
+  EXPECT_EQ(r["command"].get<std::string>().rfind("switchyard bench pack --num_tokens 6", 0), 0u);
+}
+
+TEST(Bench, ListsAndRangesGiveTheCartesianProduct) {
+  const auto records = records_of("bench topk --tokens 2:8:*2 --experts 4,9 --top-k 1,2" + kQuick);
+  std::set<std::string> cells;
+  for (const Json& r : records) {
+    cells.insert(r["tokens"].dump() + "/" + r["experts"].dump() + "/" + r["top_k"].dump());
+  }
+  EXPECT_EQ(cells.size(), 12u);
+  EXPECT_EQ(records.size(), 12u);
+}
+
+TEST(Bench, ConfigSetsTheShapeAndOptionsWin) {
+  const auto records =
+      records_of("bench layer --config debug --ffn 64 --hidden 32 --tokens 3" + kQuick);
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0]["config"], "debug");
+  EXPECT_EQ(records[0]["experts"], 4);
+  EXPECT_EQ(records[0]["top_k"], 2);
+  EXPECT_EQ(records[0]["ffn"], 64);
+  EXPECT_EQ(records[0]["hidden"], 32);
+}
+
+TEST(Bench, FormatsAgree) {
+  const std::string line = "bench topk --tokens 4 --experts 8 --top-k 2 --iters 3 --cache warm -o ";
+  const Json array = Json::parse(run(line + "json").out);
+  ASSERT_EQ(array.size(), 1u);
+  EXPECT_EQ(array[0]["tokens"], 4);
+  const std::string csv = run(line + "csv").out;
+  EXPECT_EQ(csv.rfind("schema,bench,impl", 0), 0u);
+  EXPECT_NE(csv.find("\nswitchyard/1,topk,"), std::string::npos);
+  EXPECT_EQ(run(line + "md").out.find('|') == std::string::npos, false);
+  EXPECT_NE(run(line + "table").out.find("topk"), std::string::npos);
+}
+
+TEST(Bench, DryRunMeasuresNothing) {
+  const auto records = records_of("bench layer --config olmoe --tokens 1,1024 --dry-run -o jsonl");
+  ASSERT_EQ(records.size(), 2u);
+  for (const Json& r : records) {
+    EXPECT_GT(r["memory_bytes"].get<double>(), 3e8);
+    EXPECT_GT(r["flops"].get<double>(), 1e8);
+    EXPECT_FALSE(r.contains("median_ms"));
+    EXPECT_FALSE(r.contains("ok"));
+  }
+  // 6 * T * K * H * F, and the router's 2 * T * H * E
+  EXPECT_NEAR(records[1]["flops"].get<double>(), 1024 * (6.0 * 8 * 2048 * 1024 + 2.0 * 2048 * 64),
+              1e9);
+}
+
+TEST(Bench, WhatDoesNotFitIsARowAndTheSweepGoesOn) {
+  const auto records = records_of(
+      "bench layer --tokens 4,1000000000 --hidden 65536 --ffn 64 --experts 8 --top-k 8" + kQuick,
+      5);
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_TRUE(records[0]["ok"].get<bool>());
+  EXPECT_FALSE(records[1]["ok"].get<bool>());
+  EXPECT_EQ(records[1]["error_code"], "out_of_memory");
+  EXPECT_FALSE(records[1].contains("median_ms"));
+}
+
+TEST(Bench, AStrategysBadParameterIsARowToo) {
+  const auto records = records_of(
+      "bench topk --tokens 4 --experts 8 --top-k 2 --strategy group_limited --n-group 3" + kQuick,
+      2);
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_FALSE(records[0]["ok"].get<bool>());
+  EXPECT_NE(records[0]["error"].get<std::string>().find("n_group"), std::string::npos);
+}
+
+TEST(Bench, ResumeMeasuresOnlyWhatIsMissing) {
+  for (const std::string suffix : {".jsonl", ".csv", ".json"}) {
+    const Folder folder;
+    const std::string out = folder.file("r" + suffix);
+    const std::string line =
+        "bench topk --experts 8 --top-k 2 --temperature 0.5 --out " + out + kQuick;
+    EXPECT_EQ(records_of(line + "--tokens 2,3").size(), 2u);
+    EXPECT_EQ(records_of(line + "--resume --tokens 2,3,4").size(), 1u) << suffix;
+    EXPECT_EQ(records_of(line + "--resume --tokens 2,3,4").size(), 0u) << suffix;
+    EXPECT_EQ(records_of(line + "--resume --tokens 2 --seed 1").size(), 1u) << suffix;
+    EXPECT_EQ(records_of(line + "--resume --tokens 2 --strategy top1").size(), 1u) << suffix;
+  }
+}
+
+TEST(Bench, ATornRowIsMeasuredAgain) {
+  const Folder folder;
+  const std::string out = folder.file("r.jsonl");
+  const std::string line = "bench topk --tokens 2,3 --experts 8 --top-k 2 --out " + out + kQuick;
+  records_of(line);
+  const std::string whole = read_file(out);
+  folder.write("r.jsonl", whole.substr(0, whole.size() - 40));
+  EXPECT_EQ(records_of(line + "--resume").size(), 1u);
+}
+
+TEST(Bench, InterruptKeepsTheRowsAndSaysHowToResume) {
+  for (const int number : {SIGINT, SIGTERM}) {
+    const Folder folder;
+    const std::string out = folder.file("r.jsonl");
+    Process process(
+        words("bench topk --tokens 4:400:+1 --experts 8 --top-k 2 --min-time 0.2 "
+              "--cache warm --out " +
+              out));
+    for (int i = 0; i < 600 && json_lines(read_file(out)).empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    process.signal(number);
+    const Result result = process.wait();
+    EXPECT_EQ(result.status, 130);
+    EXPECT_NE(result.err.find("--resume"), std::string::npos) << result.err;
+    EXPECT_NE(result.out, "");
+    EXPECT_FALSE(json_lines(read_file(out)).empty());
+  }
+}
+
+TEST(Bench, AFullFileLosesNothing) {
+  const Folder folder;
+  const std::string out = folder.file("full.jsonl");
+  std::filesystem::create_symlink("/dev/full", out);
+  const Result result =
+      run("bench topk --tokens 2,3 --experts 8 --top-k 2 --iters 3 --cache warm --out " + out);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("No space left"), std::string::npos) << result.err;
+  EXPECT_NE(result.out.find("\"samples_ms\":["), std::string::npos) << result.out;
+}
+
+TEST(Bench, AFileThatCannotBeCreatedIsRefusedAtOnce) {
+  const Result result = run("bench layer --config mixtral --out /nonexistent/r.jsonl");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("/nonexistent/r.jsonl"), std::string::npos);
+}
+
+TEST(Bench, AStandardOutputThatFailsStillKeepsTheFile) {
+  const Folder folder;
+  const std::string out = folder.file("r.jsonl");
+  const std::string line = "bench topk --tokens 2 --experts 8 --top-k 2 --out " + out + kQuick;
+  EXPECT_EQ(run(line, {{}, "closed"}).status, 1);
+  EXPECT_EQ(json_lines(read_file(out)).size(), 1u);
+  EXPECT_EQ(run(line, {{}, "unread"}).status, 1);
+  EXPECT_EQ(json_lines(read_file(out)).size(), 2u);
+}
+
+}  // namespace
+}  // namespace switchyard::test
