@@ -17,10 +17,11 @@ bool keeps_every_field(RecordFormat format) {
   return is_row_format(format) || format == RecordFormat::json;
 }
 
-/// Columns of the terminal; 0, no limit, where standard output is none.
-int terminal_width() {
+/// Columns of the terminal, or of a page where standard output is a file or a pipe.
+int output_width() {
+  constexpr int kPage = 120;
   winsize size = {};
-  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kPage;
 }
 
 }  // namespace
@@ -45,7 +46,7 @@ void RecordOutput::add(const Record& record) {
 
 void RecordOutput::finish() {
   if (format_ == RecordFormat::json || !records_.empty()) {
-    if (!is_row_format(format_)) print(format_records(records_, format_, terminal_width()));
+    if (!is_row_format(format_)) print(format_records(records_, format_, output_width()));
   }
   records_.clear();
   if (file_is_good()) return;
