@@ -160,7 +160,8 @@ void check_sources(const Sweep& sweep) {
       found = sources.emplace(cell.routing, RoutingSource::parse(cell.routing)).first;
     }
     for (const std::string& note : found->second.notes(shape_of(cell))) {
-      if (said.insert(note).second) message(note);
+      const std::string line = fmt::format("{}, T={}: {}", cell.routing, cell.tokens, note);
+      if (said.insert(line).second) message(line);
     }
   }
 }
@@ -191,7 +192,6 @@ Status run_bench(std::span<const std::string> args, const std::string& command) 
   const std::string& bench = options.workload.grid.base.bench;
   require(!bench.empty(), "bench needs a target: {}", line.examples[0]);
   require(!options.resume || options.out, "--resume needs --out FILE, whose cells it skips");
-  require(!options.out || *options.out != "", "--out needs the name of a file");
 
   Sweep sweep{&find_target(bench), cells_of(options.workload), options.run, command, options.out};
   check_sources(sweep);

@@ -38,24 +38,34 @@ const Option* find(const CommandLine& line, std::string_view name) {
   for_each_option(line, [&](const Option& option) {
     names.insert(names.end(), option.names.begin(), option.names.end());
   });
-  const std::string_view suggestion = nearest(name, names);
+  const std::string_view suggestion = is_long(name) ? nearest(name, names) : "";
   throw Error(ErrorCode::invalid_argument,
               fmt::format("unknown option '{}'{}: `switchyard {} --help` lists those it has", name,
                           suggestion.empty() ? "" : fmt::format(" (did you mean {}?)", suggestion),
                           line.verb));
 }
 
-/// The name part of "--some_name=value" with hyphens.
-std::string hyphenated(std::string arg) {
-  const auto end = arg.begin() + static_cast<std::ptrdiff_t>(std::min(arg.find('='), arg.size()));
-  std::replace(arg.begin(), end, '_', '-');
-  return arg;
+/// An option as typed: "--some_name=4", "--flag", "-o", "-ojson".
+struct Typed {
+  std::string name;  ///< with hyphens
+  std::optional<std::string> value;
+};
+
+Typed typed_option(const std::string& arg) {
+  if (!is_long(arg)) {
+    return {arg.substr(0, 2), arg.size() > 2 ? std::optional(arg.substr(2)) : std::nullopt};
+  }
+  const std::size_t equals = arg.find('=');
+  Typed typed{arg.substr(0, equals), std::nullopt};
+  if (equals != std::string::npos) typed.value = arg.substr(equals + 1);
+  std::replace(typed.name.begin(), typed.name.end(), '_', '-');
+  return typed;
 }
 
 bool asks_for_help(std::string_view arg) { return arg == "--help" || arg == "-h"; }
 
-/// Hyphenates names and refuses what the parser would take for something else: an unknown name, or
-/// an option in the place of a value.
+/// Names with hyphens, values apart. Refuses what the parser would take for something else: an
+/// unknown name, or an option in the place of a value. Nothing when help is asked for.
 std::optional<std::vector<std::string>> checked(const CommandLine& line,
                                                 std::span<const std::string> args) {
   std::vector<std::string> out;
@@ -65,23 +75,22 @@ std::optional<std::vector<std::string>> checked(const CommandLine& line,
       out.insert(out.end(), args.begin() + static_cast<std::ptrdiff_t>(i), args.end());
       break;
     }
-    const bool is_option = args[i].size() > 1 && args[i][0] == '-' && args[i] != "--";
-    if (!is_option) {
+    if (args[i].size() < 2 || args[i][0] != '-') {
       out.push_back(args[i]);
       continue;
     }
-    out.push_back(is_long(args[i]) ? hyphenated(args[i]) : args[i]);
-    const std::string name = out.back().substr(0, out.back().find('='));
-    const Option* option = find(line, name);
-    if (option == nullptr) throw_unknown(line, name);
-    const bool has_value = name.size() < out.back().size();
+    Typed typed = typed_option(args[i]);
+    const Option* option = find(line, typed.name);
+    if (option == nullptr) throw_unknown(line, typed.name);
+    out.push_back(typed.name);
     if (option->value.empty()) {
-      require(!has_value, "option {} takes no value: got '{}'", name, args[i]);
-    } else if (!has_value) {
-      require(i + 1 < args.size() && !is_long(args[i + 1]), "option {} needs a value ({})", name,
-              option->value);
-      out.push_back(args[++i]);
+      require(!typed.value, "option {} takes no value: got '{}'", typed.name, args[i]);
+      continue;
     }
+    if (!typed.value && i + 1 < args.size() && !is_long(args[i + 1])) typed.value = args[++i];
+    require(typed.value && !typed.value->empty(), "option {} needs a value ({})", typed.name,
+            option->value);
+    out.push_back(*typed.value);
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -73,14 +74,16 @@ Section build_section() {
 
 Section cpu_section() {
   const CacheSizes caches = cache_sizes();
-  return {
-      "CPU",
-      "cpu",
-      {text_fact("model", cpu_name()),
-       {"cpus", "CPUs", fmt::format("{} open to this process", available_cpus()), available_cpus()},
-       bytes_fact("l1d_bytes", "L1 data", caches.l1),
-       bytes_fact("l2_bytes", "L2", caches.l2),
-       bytes_fact("l3_bytes", "L3", caches.l3)}};
+  return {"CPU",
+          "cpu",
+          {text_fact("model", cpu_name()),
+           {"cpus", "CPUs",
+            fmt::format("{} open to this process, of {}", available_cpus(),
+                        sysconf(_SC_NPROCESSORS_CONF)),
+            available_cpus()},
+           bytes_fact("l1d_bytes", "L1 data", caches.l1),
+           bytes_fact("l2_bytes", "L2", caches.l2),
+           bytes_fact("l3_bytes", "L3", caches.l3)}};
 }
 
 Section isa_section() {

@@ -46,7 +46,9 @@ std::string help() {
   out +=
       "\n\n"
       "Exit status: 0 done, 1 failure, 2 usage or bad input, 3 an output failed its check,\n"
-      "5 not enough memory or no such device, 130 interrupted.\n";
+      "5 not enough memory or no such device, 130 interrupted. When cells of a sweep fail in "
+      "several\n"
+      "ways, the first of 130, 3, 5, 2, 1 that applies.\n";
   return out;
 }
 

@@ -37,7 +37,8 @@ struct Planned {
 Planned planned(const Cell& cell) {
   Context context({.threads = cell.threads, .isa = {}});
   const RoutingSource source = RoutingSource::parse(cell.routing);
-  for (const std::string& note : source.notes(shape_of(cell))) message(note);
+  for (const std::string& note : source.notes(shape_of(cell)))
+    message(fmt::format("{}: {}", cell.routing, note));
   const Draws draws(context, cell, source, 1);
   Planned out{cell, {}, {}, {}, gate_entropy(draws.routing(0)), find_target("layer").cost(cell)};
   make_plan(context, draws.routing(0), plan_options_of(cell), out.plan);

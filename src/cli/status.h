@@ -4,8 +4,8 @@
 
 namespace switchyard::cli {
 
-/// What the command tells the shell. When several apply to one run, the first of
-/// interrupted, check_failed, no_resource, failure is reported.
+/// What the command tells the shell. When cells of a sweep fail in several ways, the first of
+/// interrupted, check failed, no resource, usage, failure is told.
 enum Status : int {
   kDone = 0,
   kFailure = 1,

@@ -135,7 +135,7 @@ Status run_sweep(const Sweep& sweep, RecordOutput& output) {
   Status status = kDone;
   try {
     status = measure_all(sweep, output);
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     output.finish();  // what was measured is not lost
     throw;
   }

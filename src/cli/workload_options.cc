@@ -1,7 +1,10 @@
 #include "cli/workload_options.h"
 
+#include <fmt/ranges.h>
+
 #include "base/check.h"
 #include "bench/axis.h"
+#include "workload/configs.h"
 
 namespace switchyard::cli {
 namespace {
@@ -88,21 +91,35 @@ void check_device(const std::string& name) {
   require(name == "cpu", "{}", unknown_name("device", name, kDevices));
 }
 
+template <class Things>
+std::string names_of(const Things& things) {
+  std::vector<std::string_view> out;
+  for (const auto& thing : things) out.push_back(thing.name);
+  return fmt::format("{}", fmt::join(out, ", "));
+}
+
 OptionGroup shape_options(Grid& grid) {
   constexpr auto same = [](const std::string& name) { return name; };
   return {
       "Shape",
       {
-          integers({"--tokens", "--num-tokens"}, "tokens, T (1024)", grid.tokens, 1, kMaxTokens),
-          names("--config", "NAME,...",
-                "hidden, ffn, experts and top-k of a model: mixtral, deepseek, glm5, debug, "
-                "olmoe, qwen3-30b, deepseek-v3, qwen3-235b; options given beside it win",
-                grid.config, same),
-          integers({"--hidden", "--hidden-dim", "--d-model"}, "elements of a token row, H (2048)",
-                   grid.hidden, 1, kMaxWidth),
-          integers({"--experts", "--num-experts"}, "experts, E (64)", grid.experts, 1, kMaxExperts),
-          integers({"--ffn"}, "width of an expert, F (1024)", grid.ffn, 1, kMaxWidth),
-          integers({"--top-k"}, "experts per token, K (8)", grid.top_k, 1, kMaxExperts),
+          integers({"--tokens", "--num-tokens"}, fmt::format("tokens, T ({})", grid.base.tokens),
+                   grid.tokens, 1, kMaxTokens),
+          names(
+              "--config", "NAME,...",
+              fmt::format("hidden, ffn, experts and top-k of a model: {}; options given beside it "
+                          "win",
+                          names_of(named_configs())),
+              grid.config, same),
+          integers({"--hidden", "--hidden-dim", "--d-model"},
+                   fmt::format("elements of a token row, H ({})", grid.base.hidden), grid.hidden, 1,
+                   kMaxWidth),
+          integers({"--experts", "--num-experts"},
+                   fmt::format("experts, E ({})", grid.base.experts), grid.experts, 1, kMaxExperts),
+          integers({"--ffn"}, fmt::format("width of an expert, F ({})", grid.base.ffn), grid.ffn, 1,
+                   kMaxWidth),
+          integers({"--top-k"}, fmt::format("experts per token, K ({})", grid.base.top_k),
+                   grid.top_k, 1, kMaxExperts),
       }};
 }
 
@@ -124,6 +141,7 @@ OptionGroup type_options(Workload& workload) {
 
 OptionGroup routing_options(Workload& workload) {
   Grid& grid = workload.grid;
+  const StrategyRegistry registry = StrategyRegistry::builtin();
   constexpr auto same = [](const std::string& name) { return name; };
   return {"Routing",
           {
@@ -132,7 +150,8 @@ OptionGroup routing_options(Workload& workload) {
                     "trace:FILE or trace:FILE:LAYER (uniform)",
                     grid.routing, same),
               names("--strategy", "NAME,...",
-                    "routing rule; `switchyard info strategies` lists them (topk_softmax)",
+                    fmt::format("routing rule: {} ({}); `switchyard info strategies` explains them",
+                                names_of(registry.all()), grid.base.strategy),
                     grid.strategy, same),
               flag("--norm-topk", "a token's weights sum to 1 (the default)",
                    [&grid] { grid.base.router.norm_topk = true; }),
@@ -149,7 +168,8 @@ OptionGroup routing_options(Workload& workload) {
                       [](Cell& c, double x) {
                         c.router.routed_scaling_factor = static_cast<float>(x);
                       }),
-              integers(workload, "--seed", "of every random number (17)", 0, kMaxSeed,
+              integers(workload, "--seed",
+                       fmt::format("of every random number ({})", grid.base.seed), 0, kMaxSeed,
                        [](Cell& c, std::int64_t n) {
                          c.seed = static_cast<std::uint64_t>(n);
                          c.router.seed = c.seed;

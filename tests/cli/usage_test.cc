@@ -86,7 +86,6 @@ TEST(Usage, SizesAreChecked) {
   expect_refused("bench layer --ffn 1.5", {"--ffn", "1.5"});
   expect_refused("bench layer --tokens 8:4:*2", {"--tokens", "backwards"});
   expect_refused("bench layer --tokens 4,,8", {"--tokens"});
-  expect_refused("bench layer --tokens=", {"--tokens"});
   expect_refused("bench layer --min-time -1", {"--min-time", "-1"});
   expect_refused("bench layer --iters 0", {"--iters", "0"});
   expect_refused("bench layer --capacity-factor nan", {"--capacity-factor", "nan"});
@@ -98,6 +97,8 @@ TEST(Usage, ArgumentsAreChecked) {
   expect_refused("bench", {"target", "bench layer"});
   expect_refused("bench layer pack", {"unexpected argument 'pack'"});
   expect_refused("bench layer --tokens", {"--tokens", "needs a value"});
+  expect_refused("bench layer --tokens=", {"--tokens", "needs a value"});
+  expect_refused("bench layer --tokens 4 --tokens 5", {"--tokens"});
   expect_refused("bench layer --out --dry-run", {"--out", "needs a value"});
   expect_refused("bench layer --dry-run=yes", {"--dry-run", "no value"});
   expect_refused("bench layer --resume", {"--resume", "--out"});
