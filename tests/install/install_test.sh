@@ -20,8 +20,8 @@ echo "== the command"
 "$prefix/bin/switchyard" --version
 
 echo "== find_package"
-cmake -S "$source" -B "$work/consumer" -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_PREFIX_PATH="$prefix" \
-  -DCMAKE_BUILD_TYPE=Release
+cmake -G Ninja -S "$source" -B "$work/consumer" -DCMAKE_BUILD_TYPE=Release \
+  -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_PREFIX_PATH="$prefix"
 cmake --build "$work/consumer"
 "$work/consumer/consumer"
 
