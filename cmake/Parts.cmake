@@ -33,6 +33,47 @@ endif()
 switchyard_part(OPENBLAS ${found} "experts implementation loop, f32, where oneDNN is absent"
                 libopenblas-dev)
 
+# Looked for so that a build can say what a machine has; this version computes on CPUs.
+set(found OFF)
+find_package(CUDAToolkit QUIET)
+if(CUDAToolkit_FOUND)
+  set(found ON)
+endif()
+switchyard_part(CUDA ${found} "nothing in this version runs on GPUs" nvidia-cuda-toolkit)
+
+set(found OFF)
+find_package(MPI COMPONENTS CXX QUIET)
+if(MPI_CXX_FOUND)
+  set(found ON)
+endif()
+switchyard_part(MPI ${found} "nothing in this version runs on several ranks" libopenmpi-dev)
+
+set(found OFF)
+find_path(ONNX_INCLUDE_DIR onnx/onnx_pb.h)
+if(ONNX_INCLUDE_DIR)
+  set(found ON)
+endif()
+switchyard_part(ONNX ${found} "nothing in this version exports models" libonnx-dev)
+
+set(found OFF)
+find_program(GNUPLOT gnuplot)
+if(GNUPLOT)
+  set(found ON)
+endif()
+switchyard_part(GNUPLOT ${found} "nothing in this version plots" gnuplot-nox)
+
+# Parts that must be there, as the presets cuda and mpi ask: a build without them stops here.
+set(SWITCHYARD_REQUIRE "" CACHE STRING "Optional parts to insist on, e.g. ONEDNN;MPI")
+foreach(name ${SWITCHYARD_REQUIRE})
+  if(NOT DEFINED SWITCHYARD_HAS_${name})
+    message(FATAL_ERROR "SWITCHYARD_REQUIRE names ${name}: expected one of ONEDNN, OPENBLAS, CUDA, "
+                        "MPI, ONNX, GNUPLOT")
+  elseif(NOT SWITCHYARD_HAS_${name})
+    message(FATAL_ERROR "SWITCHYARD_REQUIRE names ${name}, which was not found; the list of parts "
+                        "in cmake/Parts.cmake names the Debian package that brings it")
+  endif()
+endforeach()
+
 function(switchyard_print_parts)
   message(STATUS "switchyard ${PROJECT_VERSION}: ${CMAKE_BUILD_TYPE}, x86 kernels: ${SWITCHYARD_X86_KERNELS}")
   foreach(part ${SWITCHYARD_PARTS})
