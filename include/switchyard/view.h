@@ -8,6 +8,9 @@
 
 namespace switchyard {
 
+/// Where a view's memory lies. The functions of this version take cpu and refuse the others.
+enum class Device : std::uint8_t { cpu, cuda };
+
 /// A matrix in memory that the caller owns: `rows` rows of `cols` contiguous elements, each row
 /// `row_stride` elements after the one before. Any row_stride >= cols and any alignment of `data`
 /// to the element size will do. A view of zero rows may have a null `data`.
@@ -18,6 +21,7 @@ struct BasicMatrixView {
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   std::int64_t row_stride = 0;
+  Device device = Device::cpu;
 
   Byte* row(std::int64_t i) const noexcept {
     return data + i * row_stride * static_cast<std::int64_t>(size_of(dtype));
@@ -29,10 +33,10 @@ using MatrixView = BasicMatrixView<std::byte>;
 struct ConstMatrixView : BasicMatrixView<const std::byte> {
   ConstMatrixView() = default;
   ConstMatrixView(const std::byte* data, DType dtype, std::int64_t rows, std::int64_t cols,
-                  std::int64_t row_stride)
-      : BasicMatrixView{data, dtype, rows, cols, row_stride} {}
+                  std::int64_t row_stride, Device device = Device::cpu)
+      : BasicMatrixView{data, dtype, rows, cols, row_stride, device} {}
   ConstMatrixView(const MatrixView& v)  // NOLINT: a writable view is a readable one
-      : BasicMatrixView{v.data, v.dtype, v.rows, v.cols, v.row_stride} {}
+      : BasicMatrixView{v.data, v.dtype, v.rows, v.cols, v.row_stride, v.device} {}
 };
 
 /// Views [rows, cols] elements of T that lie densely from `data`.
@@ -55,10 +59,15 @@ struct ConstMatricesView {
   std::int64_t cols = 0;
   std::int64_t row_stride = 0;
   std::int64_t matrix_stride = 0;
+  Device device = Device::cpu;
 
   ConstMatrixView operator[](std::int64_t i) const noexcept {
-    return {data + i * matrix_stride * static_cast<std::int64_t>(size_of(dtype)), dtype, rows, cols,
-            row_stride};
+    return {data + i * matrix_stride * static_cast<std::int64_t>(size_of(dtype)),
+            dtype,
+            rows,
+            cols,
+            row_stride,
+            device};
   }
 };
 

@@ -22,7 +22,16 @@ void require(bool holds, fmt::format_string<Args...> sentence, Args&&... args) {
   }
 }
 
-/// Throws unless `view` is a well-formed [rows, cols] matrix. `name` is the argument's.
+/// Throws Error(unavailable) unless the memory of argument `name` is the CPU's.
+inline void require_cpu(std::string_view name, Device device) {
+  if (device != Device::cpu) [[unlikely]] {
+    throw Error(ErrorCode::unavailable,
+                fmt::format("{} is on a CUDA device: this version computes on the CPU", name));
+  }
+}
+
+/// Throws unless `view` is a well-formed [rows, cols] matrix in CPU memory. `name` is the
+/// argument's.
 template <class Byte>
 void require_shape(std::string_view name, const BasicMatrixView<Byte>& view, std::int64_t rows,
                    std::int64_t cols) {
@@ -33,6 +42,7 @@ void require_shape(std::string_view name, const BasicMatrixView<Byte>& view, std
           view.cols);
   require(view.data != nullptr || rows == 0 || cols == 0, "{} is null: expected [{}, {}] elements",
           name, rows, cols);
+  require_cpu(name, view.device);
 }
 
 /// One row of an enum's name table.

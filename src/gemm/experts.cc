@@ -36,6 +36,7 @@ void validate(const ConstMatricesView& w, std::string_view name, std::int64_t co
   require(w.dtype == dtype, "{} weights are {}: expected {} as up", name, name_of(w.dtype),
           name_of(dtype));
   require(w.data != nullptr, "{} weights are null", name);
+  require_cpu(name, w.device);
   require(w.row_stride >= cols, "{} weights have row stride {}: expected at least {}", name,
           w.row_stride, cols);
 }

@@ -276,6 +276,14 @@ TEST(Experts, BadShapesAreNamed) {
   const DispatchPlan plan = compact_plan({1, 2});
   EXPECT_THROW(experts->forward(context, plan, x.view(), small.view()), Error);
   EXPECT_THROW(experts->forward(context, plan, half.view(), half.view()), Error);
+  MatrixView elsewhere = x.view();
+  elsewhere.device = Device::cuda;
+  try {
+    experts->forward(context, plan, elsewhere, x.view());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unavailable);
+  }
   EXPECT_THROW(experts->forward(context, compact_plan({3}), x.view(), x.view()), Error);
 }
 
