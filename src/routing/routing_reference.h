@@ -16,8 +16,8 @@ Routing reference_route(std::string_view strategy, const RouterInput& input,
                         const RouterParams& params, std::vector<bool>* close_calls = nullptr);
 
 /// "" when `fast` is `reference`: the same shape, the same experts in the same order, weights
-/// within weight_tol of a token's largest weight. Otherwise a sentence about the first difference.
-/// Tokens that are close calls may choose otherwise.
+/// within weight_tol of a token's largest weight, or both below 1e-16. Otherwise a sentence about
+/// the first difference. Tokens that are close calls may choose otherwise.
 std::string first_difference(const Routing& fast, const Routing& reference, double weight_tol,
                              const std::vector<bool>& close_calls = {});
 
