@@ -44,6 +44,11 @@ struct RouterInput {
   std::span<const std::int64_t> token_ids;  ///< [T] vocabulary ids, or empty: positions are used
 };
 
+/// What the losses (losses.h) take as the probability p[t, e] of expert e for token t.
+///   softmax  exp(x[t, e]) over its sum over the experts
+///   sigmoid  sigmoid(x[t, e]), without the bias, over its sum over the experts (DeepSeek-V3)
+enum class Affinity { softmax, sigmoid };
+
 /// A routing rule. `route` may assume validated input and overwrites `routing`, reusing its memory.
 struct Strategy {
   std::string name;     ///< the CLI's spelling
@@ -51,6 +56,7 @@ struct Strategy {
   std::string source;   ///< paper or model
   bool causal = true;   ///< a token's experts do not depend on later tokens
   void (*route)(Context&, const RouterInput&, const RouterParams&, Routing& routing) = nullptr;
+  Affinity affinity = Affinity::softmax;  ///< sigmoid where the scores are sigmoids
 };
 
 /// The strategies a program knows: a value, so that a program adds its own to a copy.

@@ -9,6 +9,7 @@
 #include "switchyard/experts.h"
 #include "switchyard/layer.h"
 #include "switchyard/load.h"
+#include "switchyard/losses.h"
 #include "switchyard/pack.h"
 #include "switchyard/plan.h"
 #include "switchyard/routing.h"

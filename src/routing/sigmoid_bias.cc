@@ -77,7 +77,8 @@ Strategy sigmoid_bias_strategy() {
           .summary = "top K of sigmoid + bias within the best topk_group of n_group groups",
           .source = "DeepSeek-V3, arXiv 2412.19437",
           .causal = true,
-          .route = route_sigmoid_bias};
+          .route = route_sigmoid_bias,
+          .affinity = Affinity::sigmoid};
 }
 
 }  // namespace switchyard
