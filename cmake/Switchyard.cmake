@@ -25,8 +25,10 @@ set(quiet $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>
 set(SWITCHYARD_FLAGS_avx2 ${quiet} -mavx2 -mfma -mf16c)
 set(SWITCHYARD_FLAGS_avx512 ${SWITCHYARD_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
     -mprefer-vector-width=512)
-set(SWITCHYARD_FLAGS_avx512_bf16 ${SWITCHYARD_FLAGS_avx512} -mavx512bf16)
-set(SWITCHYARD_FLAGS_amx_bf16 ${SWITCHYARD_FLAGS_avx512_bf16} -mamx-tile -mamx-bf16)
+set(SWITCHYARD_FLAGS_avx512_bf16 ${SWITCHYARD_FLAGS_avx512} -mavx512bf16
+    -mavx512vnni)
+set(SWITCHYARD_FLAGS_amx_bf16 ${SWITCHYARD_FLAGS_avx512_bf16} -mamx-tile -mamx-bf16
+    -mamx-int8)
 
 # switchyard_sources(a.cc b_x86_avx2.cc ...): adds files of the current folder to the library.
 # Files with an ISA suffix get that ISA's flags, and are left out of portable builds.

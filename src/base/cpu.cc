@@ -52,9 +52,11 @@ CpuFeatures detect() {
   f.avx2 = bit(seven.ebx, 5) && bit(one.ecx, 12) && bit(one.ecx, 29);
   f.avx512 = f.avx2 && (state & kZmm) == kZmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) &&
              bit(seven.ebx, 30) && bit(seven.ebx, 31);
-  f.avx512_bf16 = f.avx512 && bit(seven_one.eax, 5);
+  // With BF16 comes VNNI, with AMX-BF16 comes AMX-INT8 in every CPU so far; kernels of these names
+  // use both.
+  f.avx512_bf16 = f.avx512 && bit(seven_one.eax, 5) && bit(seven.ecx, 11);
   f.amx_bf16 = f.avx512_bf16 && (state & kTiles) == kTiles && bit(seven.edx, 24) &&
-               bit(seven.edx, 22) && tile_state_granted();
+               bit(seven.edx, 22) && bit(seven.edx, 25) && tile_state_granted();
   return f;
 }
 

@@ -28,8 +28,11 @@ std::int64_t equal_part(std::int64_t n, std::int64_t most, std::int64_t unit) {
 std::string Blocking::to_string() const { return fmt::format("rows {} depth {}", rows, depth); }
 
 Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSizes& caches) {
+  return choose_blocking(static_cast<std::int64_t>(size_of(kernel.panel)), depth, caches);
+}
+
+Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const CacheSizes& caches) {
   const std::int64_t l2 = caches.l2 > 0 ? caches.l2 : 512 << 10;
-  const auto panel_size = static_cast<std::int64_t>(size_of(kernel.panel));
   const std::int64_t panel_elements = l2 / 2 / panel_size;
 
   Blocking blocking;

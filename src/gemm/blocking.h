@@ -22,5 +22,7 @@ struct Blocking {
 ///           2 sqrt(L2 / 2 / size(panel)): partial sums cost 8 bytes a row and part, weights
 ///           `size` bytes a depth, and this split minimises their sum
 Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSizes& caches);
+/// The same for panels of elements of `panel_size` bytes.
+Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const CacheSizes& caches);
 
 }  // namespace switchyard::gemm

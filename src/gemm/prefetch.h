@@ -15,9 +15,12 @@ namespace {
 class Prefetcher {
  public:
   Prefetcher(const GemmArgs& args, std::int64_t steps) noexcept
-      : next_(args.prefetch),
-        eighth_(args.prefetch_bytes / kStreams / kLine * kLine),
-        end_(args.prefetch + eighth_),
+      : Prefetcher(args.prefetch, args.prefetch_bytes, steps) {}
+
+  Prefetcher(const std::byte* weights, std::int64_t bytes, std::int64_t steps) noexcept
+      : next_(weights),
+        eighth_(bytes / kStreams / kLine * kLine),
+        end_(weights + eighth_),
         lines_per_step_((eighth_ / kLine + steps - 1) / steps) {}
 
   inline void step() noexcept {

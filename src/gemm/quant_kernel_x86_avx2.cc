@@ -1,0 +1,156 @@
+#include <immintrin.h>
+
+#include "gemm/prefetch.h"
+#include "gemm/quant_kernel.h"
+
+// Without VNNI: vpmaddubsw multiplies unsigned with signed bytes and adds pairs in 16 bits, without
+// loss for codes below 16: 2 * 15 * 127 = 3810, and 8 of those still fit. So sums stay in 16 bits
+// over 32 of depth and are widened once. 8-bit codes are taken as two halves, the upper one
+// weighing 16, which its widening multiplies with.
+//
+// Columns go by quarters of a stripe (8 in a register of 32 codes), 4 rows at a time: int8 needs 8
+// sums of 16 bits and 4 of 32, and 2 registers of codes.
+
+namespace switchyard::gemm {
+namespace {
+
+constexpr std::int64_t kRun = 32;  // depth that 16 bits hold
+
+inline __m256i four_of_depth(const std::int8_t* a) noexcept {
+  std::int32_t word;
+  __builtin_memcpy(&word, a, sizeof word);
+  return _mm256_set1_epi32(word);
+}
+
+inline __m256i load(const std::byte* from) noexcept {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+inline __m256i widen(__m256i sums16, short weight) noexcept {
+  return _mm256_madd_epi16(sums16, _mm256_set1_epi16(weight));
+}
+
+template <int rows>
+inline void int4_quarter(const QuantArgs& q, std::int64_t row, int quarter) noexcept {
+  const auto* a = static_cast<const std::int8_t*>(q.panel) + row * q.panel_stride;
+  float* acc = q.acc + row * kStripeColumns + quarter * 8;
+  const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2;
+  const std::byte* zeros = scales + q.depth / q.group * kStripeColumns * 2;
+  const __m256i low_half = _mm256_set1_epi8(15);
+  __m256 total[rows];
+  for (int r = 0; r < rows; ++r) {
+    total[r] = q.k_begin > 0 ? _mm256_load_ps(acc + r * 32) : _mm256_setzero_ps();
+  }
+  for (std::int64_t k = q.k_begin; k < q.k_end; k += q.group) {
+    const std::int64_t g = k / q.group;
+    __m256i zero = _mm256_set1_epi32(kZeroOfInt4);
+    if (q.zero_points) {
+      zero = _mm256_cvtepu8_epi32(
+          _mm_loadl_epi64(reinterpret_cast<const __m128i*>(zeros + g * 32 + quarter * 8)));
+    }
+    __m256i sum[rows];
+    for (int r = 0; r < rows; ++r) {
+      sum[r] =
+          _mm256_mullo_epi32(zero, _mm256_set1_epi32(q.row_sums[(row + r) * q.sums_stride + g]));
+    }
+    for (std::int64_t run = k; run < k + q.group; run += kRun) {
+      __m256i sum16[rows];
+      for (int r = 0; r < rows; ++r) sum16[r] = _mm256_setzero_si256();
+      for (std::int64_t i = run; i < run + kRun; i += 8) {
+        const __m256i codes = load(q.stripe + i * 16 + quarter * 32);
+        const __m256i first = _mm256_and_si256(codes, low_half);
+        const __m256i second = _mm256_and_si256(_mm256_srli_epi16(codes, 4), low_half);
+        for (int r = 0; r < rows; ++r) {
+          const std::int8_t* x = a + r * q.panel_stride + i;
+          const __m256i products =
+              _mm256_add_epi16(_mm256_maddubs_epi16(first, four_of_depth(x)),
+                               _mm256_maddubs_epi16(second, four_of_depth(x + 4)));
+          sum16[r] = _mm256_add_epi16(sum16[r], products);
+        }
+      }
+      for (int r = 0; r < rows; ++r) sum[r] = _mm256_add_epi32(sum[r], widen(sum16[r], 1));
+    }
+    const __m256 scale = _mm256_cvtph_ps(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + (g * 32 + quarter * 8) * 2)));
+    for (int r = 0; r < rows; ++r) {
+      total[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[r]), scale, total[r]);
+    }
+  }
+  for (int r = 0; r < rows; ++r) {
+    const __m256 t = _mm256_set1_ps(q.row_scale[row + r]);
+    _mm256_store_ps(acc + r * 32, q.k_end < q.depth ? total[r] : _mm256_mul_ps(total[r], t));
+  }
+}
+
+template <int rows>
+inline void int8_quarter(const QuantArgs& q, std::int64_t row, int quarter) noexcept {
+  const auto* a = static_cast<const std::int8_t*>(q.panel) + row * q.panel_stride;
+  float* acc = q.acc + row * kStripeColumns + quarter * 8;
+  const __m256i low_half = _mm256_set1_epi8(15);
+  __m256i sum[rows];
+  for (int r = 0; r < rows; ++r) {
+    sum[r] = q.k_begin > 0 ? load(reinterpret_cast<const std::byte*>(acc + r * 32))
+                           : _mm256_setzero_si256();
+  }
+  for (std::int64_t run = q.k_begin; run < q.k_end; run += kRun) {
+    const std::byte* codes =
+        q.stripe + run / 64 * 2048 + quarter / 2 * 1024 + run % 64 * 16 + quarter % 2 * 32;
+    __m256i low16[rows], high16[rows];
+    for (int r = 0; r < rows; ++r) low16[r] = high16[r] = _mm256_setzero_si256();
+    for (std::int64_t i = 0; i < kRun; i += 4) {
+      const __m256i both = load(codes + i * 16);
+      const __m256i low = _mm256_and_si256(both, low_half);
+      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
+      for (int r = 0; r < rows; ++r) {
+        const __m256i x = four_of_depth(a + r * q.panel_stride + run + i);
+        low16[r] = _mm256_add_epi16(low16[r], _mm256_maddubs_epi16(low, x));
+        high16[r] = _mm256_add_epi16(high16[r], _mm256_maddubs_epi16(high, x));
+      }
+    }
+    for (int r = 0; r < rows; ++r) {
+      sum[r] = _mm256_add_epi32(sum[r], _mm256_add_epi32(widen(low16[r], 1), widen(high16[r], 16)));
+    }
+  }
+  const auto* scales = reinterpret_cast<const float*>(q.stripe + q.depth * kStripeColumns);
+  for (int r = 0; r < rows; ++r) {
+    if (q.k_end < q.depth) {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(acc + r * 32), sum[r]);
+      continue;
+    }
+    const __m256i zero = _mm256_set1_epi32(kZeroOfInt8 * q.row_sums[(row + r) * q.sums_stride]);
+    const __m256 scale =
+        _mm256_mul_ps(_mm256_loadu_ps(scales + quarter * 8), _mm256_set1_ps(q.row_scale[row + r]));
+    const __m256 exact = _mm256_cvtepi32_ps(_mm256_add_epi32(sum[r], zero));
+    _mm256_store_ps(acc + r * 32, _mm256_mul_ps(exact, scale));
+  }
+}
+
+using Quarter = void (*)(const QuantArgs&, std::int64_t, int) noexcept;
+
+inline void all_rows(const QuantArgs& q, const Quarter (&block)[4]) noexcept {
+  const std::int64_t blocks = (q.rows + 3) / 4;
+  Prefetcher prefetcher(q.prefetch, q.prefetch_bytes, blocks * 4);
+  for (std::int64_t r = 0; r < q.rows; r += 4) {
+    const std::int64_t rows = q.rows - r < 4 ? q.rows - r : 4;
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      prefetcher.step();
+      block[rows - 1](q, r, quarter);
+    }
+  }
+}
+
+}  // namespace
+
+void quant_int4_s8_avx2(const QuantArgs& q) noexcept {
+  static constexpr Quarter kBlock[4] = {int4_quarter<1>, int4_quarter<2>, int4_quarter<3>,
+                                        int4_quarter<4>};
+  all_rows(q, kBlock);
+}
+
+void quant_int8_s8_avx2(const QuantArgs& q) noexcept {
+  static constexpr Quarter kBlock[4] = {int8_quarter<1>, int8_quarter<2>, int8_quarter<3>,
+                                        int8_quarter<4>};
+  all_rows(q, kBlock);
+}
+
+}  // namespace switchyard::gemm

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/arena.h"
+#include "gemm/blocking.h"
+#include "gemm/epilogue_kernel.h"
+#include "gemm/quant_kernel.h"
+#include "gemm/quant_weights.h"
+#include "gemm/schedule.h"
+#include "switchyard/context.h"
+
+namespace switchyard::gemm {
+
+/// One line of quant_kernels.inc.
+struct QuantKernel {
+  Isa isa;
+  QuantFormat weights;
+  bool wants_tiles;  ///< bf16 tiles instead of rows of bytes
+  std::int64_t min_rows;
+  QuantFn run;
+  ThreadStateFn begin, end;  ///< nothing to do when null
+};
+
+std::span<const QuantKernel> quant_kernels() noexcept;
+RowFn find_quant_row(Isa cap, DType element) noexcept;
+
+/// Rows of activations as signed bytes with a scale each, in scratch memory.
+struct QuantRows {
+  std::int8_t* data;  ///< [rows + 16, stride]: a tile may begin at any row
+  std::int64_t stride;
+  float* scales;       ///< [rows]
+  std::int32_t* sums;  ///< [rows, groups], negated
+  std::int64_t groups;
+};
+
+/// out[group.out_row + i] = epilogue(in[...] weights[group.matrix]) for every row of every group,
+/// over all threads.
+class QuantProduct {
+ public:
+  QuantProduct(Context& context, QuantWeights weights);
+
+  const QuantWeights& weights() const noexcept { return weights_; }
+  QuantWeights& weights() noexcept { return weights_; }
+  /// The kernel that a group of `rows` rows meets.
+  const QuantKernel& kernel_for(std::int64_t rows) const noexcept;
+
+  /// Quantises the first `rows` rows of x for this product's depth and groups.
+  QuantRows quantize_rows(Context& context, Arena::Scope& scope, const ConstMatrixView& x,
+                          std::int64_t rows) const;
+
+  /// Row i of a group is in[row_index ? row_index[group.in_row + i] : group.in_row + i].
+  /// `out` of the kinds gated and plain has its columns padded to 32.
+  void run(Context& context, std::span<const Group> groups, const QuantRows& in,
+           const std::int32_t* row_index, EpilogueKind kind, Activation act, const MatrixView& out);
+
+ private:
+  struct Call;
+  void run_task(const Call& call, const Group& group, const Task& task,
+                std::byte* scratch) const noexcept;
+
+  QuantWeights weights_;
+  std::vector<const QuantKernel*> kernels_;  // of this ISA, most rows first
+  RowFn quantize_row_[3];                    // by DType
+  Isa isa_;
+  Blocking blocking_;
+  std::vector<Task> tasks_;  // kept between calls for its memory
+};
+
+}  // namespace switchyard::gemm
