@@ -8,6 +8,7 @@
 #include "switchyard/error.h"
 #include "switchyard/experts.h"
 #include "switchyard/layer.h"
+#include "switchyard/layout.h"
 #include "switchyard/load.h"
 #include "switchyard/losses.h"
 #include "switchyard/pack.h"
