@@ -22,6 +22,8 @@ struct Cell {
   DType weights = DType::bf16;
   int threads = 0;  ///< 0: one per CPU
   std::int64_t tokens = 1024;
+  std::int64_t batch_size = 0;  ///< where tokens were given as batch_size * seq_len, else 0
+  std::int64_t seq_len = 0;
   std::int64_t hidden = 2048;
   std::int64_t ffn = 1024;
   int experts = 64;

@@ -10,6 +10,7 @@ namespace switchyard {
 namespace {
 
 constexpr std::size_t kMaxCells = 1'000'000;
+constexpr std::int64_t kUsualSeqLen = 128;
 
 /// Replaces each cell by one copy per value, set by `set`; an empty axis leaves the cells alone.
 template <class T, class Set>
@@ -26,6 +27,25 @@ void cross(std::vector<Cell>& cells, const std::vector<T>& axis, Set&& set) {
     }
   }
   cells = std::move(product);
+}
+
+/// Tokens as sequences: one axis alone takes the other's usual value.
+void cross_sequences(std::vector<Cell>& cells, const Grid& grid) {
+  if (grid.seq_len.empty() && grid.batch_size.empty()) return;
+  require(grid.tokens.empty(),
+          "tokens are given twice: expected --tokens, or --seq-len and --batch-sizes");
+  for (Cell& cell : cells) {
+    cell.seq_len = kUsualSeqLen;
+    cell.batch_size = 1;
+  }
+  cross(cells, grid.seq_len, [](Cell& c, std::int64_t v) { c.seq_len = v; });
+  cross(cells, grid.batch_size, [](Cell& c, std::int64_t v) { c.batch_size = v; });
+  for (Cell& cell : cells) {
+    require(cell.batch_size <= kMaxTokens / cell.seq_len,
+            "--batch-sizes {} with --seq-len {}: expected a product of at most {}", cell.batch_size,
+            cell.seq_len, kMaxTokens);
+    cell.tokens = cell.batch_size * cell.seq_len;
+  }
 }
 
 void set_config(Cell& cell, const std::string& name) {
@@ -62,6 +82,7 @@ std::vector<std::vector<Cell>> expand(const Grid& grid) {
   cross(cells, grid.layout, [](Cell& c, Layout v) { c.layout = v; });
   cross(cells, grid.capacity_factor, [](Cell& c, double v) { c.capacity_factor = v; });
   cross(cells, grid.tokens, [](Cell& c, std::int64_t v) { c.tokens = v; });
+  cross_sequences(cells, grid);
 
   std::vector<std::string> impls = grid.impl;
   if (impls.empty()) impls.emplace_back(target.implementations.front());

@@ -88,8 +88,9 @@ void add_derived(Record& record) {
   record["tokens_per_s"] = number("tokens") / ms * 1e3;
   if (has("flops")) record["tflops"] = number("flops") / ms * 1e-9;
   if (has("bytes_per_token_strict")) {
-    record["bw_GiBps_strict"] =
-        number("bytes_per_token_strict") * number("tokens") / ms * 1e3 / kGiB;
+    const double bytes_per_s = number("bytes_per_token_strict") * number("tokens") / ms * 1e3;
+    record["bw_GiBps_strict"] = bytes_per_s / kGiB;
+    record["bw_GBps_strict"] = bytes_per_s * 1e-9;
   }
   if (has("limit_ms")) record["fraction_of_limit"] = number("limit_ms") / ms;
 }
@@ -97,6 +98,10 @@ void add_derived(Record& record) {
 void finish(Running& cell, const Ceilings& ceilings, const Samples& samples, std::uint64_t seed) {
   if (samples.error) std::rethrow_exception(samples.error);
   if (samples.ms.empty()) return fail(cell, kInterrupted);
+  if (ceilings.bw_is_given) {
+    cell.record["peak_bw_GBps"] = ceilings.read_bw * 1e-9;
+    cell.record["peak_bw_source"] = "given";
+  }
   cell.subject->describe(cell.record, ceilings);
   add_samples(cell.record, samples.ms, seed);
   const auto stages = cell.subject->stages();
@@ -225,6 +230,10 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
                    {"gated", cell.gated},
                    {"cold", options.cold}};
   if (!cell.config.empty()) record["config"] = cell.config;
+  if (cell.batch_size > 0) {
+    record["batch_size"] = cell.batch_size;
+    record["seq_len"] = cell.seq_len;
+  }
   if (cell.capacity_factor > 0) {
     record["drop_policy"] = name_of(cell.drop_policy);
     record["renormalise"] = cell.renormalise;

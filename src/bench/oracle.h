@@ -12,8 +12,10 @@
 
 namespace switchyard {
 
-/// Throws Error(check_failed) unless `plan` is the reference's, bit for bit.
-void check_plan(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan);
+/// Throws Error(check_failed) unless `plan` is the reference's, bit for bit; where the plan
+/// implementation fixes no order of an expert's rows, in any.
+void check_plan(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan,
+                std::string_view plan_implementation = "counting");
 
 /// Throws Error(check_failed) naming the first token routed otherwise.
 void require_same_routing(const Routing& expected, const Routing& actual);
@@ -34,9 +36,11 @@ std::vector<double> reference_layer_of(Context& context, ConstMatrixView x, cons
                                        const DispatchPlan& plan, const LayerWeights& weights,
                                        std::span<const std::int64_t> tokens);
 
-/// Packed rows are copies: the plan and every bit must agree, so the tolerance is 0.
+/// Packed rows are copies: the plan (see check_plan) and every bit must agree, so the tolerance
+/// is 0.
 Check check_packed(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan,
-                   ConstMatrixView x, ConstMatrixView rows);
+                   ConstMatrixView x, ConstMatrixView rows,
+                   std::string_view plan_implementation = "counting");
 
 /// Sums over a seeded sample of tokens that covers every expert, with the plan's weights.
 Check check_combined(Context& context, const Routing& routing, const DispatchPlan& plan,

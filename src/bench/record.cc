@@ -89,6 +89,12 @@ constexpr RecordField kFields[] = {
     {"library", "string", "", "library an implementation calls, with its version"},
     {"cold", "boolean", "", "caches were flushed before each sample"},
     {"memory_bytes", "integer", "bytes", "memory the cell was expected to need"},
+    {"batch_size", "integer", "1", "sequences; tokens = batch_size * seq_len"},
+    {"seq_len", "integer", "1", "tokens of a sequence"},
+    {"deterministic", "boolean", "", "two runs put every row into the same place"},
+    {"bw_GBps_strict", "number", "GB/s", "strict bytes / median, in 1e9 bytes"},
+    {"peak_bw_GBps", "number", "GB/s", "bandwidth behind limit_ms"},
+    {"peak_bw_source", "string", "", "measured (row gather), or given with --peak-bw-gbs"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

@@ -26,6 +26,8 @@ constexpr int kIdentity = 100;
 constexpr Column kIdentityColumns[] = {
     {"bench", "bench", Show::text, kIdentity},
     {"config", "config", Show::text, kIdentity},
+    {"batch_size", "batch", Show::count, kIdentity},
+    {"seq_len", "sequence", Show::count, kIdentity},
     {"tokens", "T", Show::count, kIdentity},
     {"hidden", "H", Show::count, kIdentity},
     {"ffn", "F", Show::count, kIdentity},

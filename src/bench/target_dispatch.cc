@@ -37,8 +37,8 @@ class DispatchSubject final : public Subject {
     prepare(0);
     run();
     const Routing& routing = in_->draws.routing(0);
-    const Check packed =
-        check_packed(routing, in_->options, plan_, in_->x.view(), rows_.first(plan_.num_rows()));
+    const Check packed = check_packed(routing, in_->options, plan_, in_->x.view(),
+                                      rows_.first(plan_.num_rows()), cell_.impl);
     if (packed.rel_err > packed.tol) return packed;
     return check_combined(in_->context, routing, plan_, rows_.first(plan_.num_rows()), out_.view(),
                           cell_.seed);
@@ -61,10 +61,11 @@ class DispatchSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(pack_isa(in_->context));
+    record["deterministic"] = plan_is_deterministic(cell_.impl);
     const double in = packed_bytes(cell_, in_->plans);
     const double back = combined_bytes(cell_, in_->plans);
     record["bytes"] = in + back;
-    record["bytes_per_token_strict"] = strict_bytes_per_token(cell_);
+    record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans);
     Limit limit = bandwidth_limit(in, ceilings.gather_bw);
     limit.ms += bandwidth_limit(back, ceilings.copy_bw).ms;
     add_limit(record, limit);

@@ -11,6 +11,7 @@ Target router_target();
 Target pack_target();
 Target combine_target();
 Target dispatch_target();
+Target perm_target();
 Target experts_target();
 Target layer_target();
 

@@ -95,7 +95,7 @@ TEST(Targets, MeasureEveryRoutingSource) {
 }
 
 TEST(Targets, MeasureEveryLayoutAndDType) {
-  for (const char* bench : {"pack", "combine", "dispatch", "experts", "layer"}) {
+  for (const char* bench : {"pack", "perm", "combine", "dispatch", "experts", "layer"}) {
     for (const Layout layout : {Layout::compact, Layout::capacity, Layout::block, Layout::fused}) {
       Cell cell = small_cell(bench, find_target(bench).implementations[0]);
       cell.layout = layout;
@@ -159,6 +159,22 @@ TEST(Targets, CountStrictBytesAsDefined) {
   EXPECT_EQ(run({small_cell("pack", "counting")})[0]["bytes_per_token_strict"], both / 2);
   EXPECT_EQ(run({small_cell("combine", "scalar")})[0]["bytes_per_token_strict"], both / 2);
   EXPECT_EQ(run({small_cell("dispatch", "sort")})[0]["bytes_per_token_strict"], both);
+}
+
+TEST(Targets, AtomicRowsAreCheckedInAnyOrder) {
+  for (const char* bench : {"pack", "perm", "dispatch"}) {
+    Cell cell = small_cell(bench, "atomic");
+    cell.tokens = 6000;  // enough for a range of tokens per thread
+    cell.hidden = 8;
+    Record record = run({cell})[0];
+    expect_measured(record);
+    EXPECT_EQ(record["deterministic"], false);
+    cell.capacity_factor = 0.7;
+    record = run({cell})[0];
+    EXPECT_EQ(record["error_code"], "invalid_argument") << record.dump();
+    cell.drop_policy = DropPolicy::probs;
+    expect_measured(run({cell})[0]);
+  }
 }
 
 TEST(Targets, CountFlopsOfKeptRowsOnly) {

@@ -4,9 +4,11 @@
 
 namespace switchyard {
 
-double strict_bytes_per_token(const Cell& cell) {
-  return (2.0 + 2.0 * cell.top_k) * static_cast<double>(cell.hidden) *
-         static_cast<double>(size_of(cell.dtype));
+double strict_bytes_per_token(const Cell& cell, const Plans& plans) {
+  const double assignments =
+      plans.mean([](const DispatchPlan& plan) { return plan.row_of_assignment.size(); });
+  return (2 + 2 * assignments / static_cast<double>(cell.tokens)) *
+         static_cast<double>(cell.hidden) * static_cast<double>(size_of(cell.dtype));
 }
 
 double packed_bytes(const Cell& cell, const Plans& plans) {

@@ -10,8 +10,8 @@
 namespace switchyard {
 
 /// (2 + 2K) * H * element size: pack reads T*H and writes T*K*H elements, combine the reverse.
-/// One of the two moves half of it.
-double strict_bytes_per_token(const Cell& cell);
+/// One of the two moves half of it. K is the mean of the tokens' assignments, dropped ones too.
+double strict_bytes_per_token(const Cell& cell, const Plans& plans);
 
 /// Rows read and written, each once, mean over the draws. Rows of tokens that nobody kept are not
 /// read; padding rows are written by pack and ignored by combine, which writes every token.

@@ -24,6 +24,8 @@ struct BenchOptions {
   RunOptions run;
   RecordFormat format = RecordFormat::table;
   std::optional<std::string> out;
+  std::optional<std::string> csv_out;
+  std::optional<double> peak_bw;  ///< bytes/s
   bool resume = false;
   bool dry_run = false;
   bool list = false;
@@ -40,6 +42,12 @@ int single_integer(const std::string& option, const std::string& text, int least
   const auto values = integer_axis(option, text, least, most);
   require(values.size() == 1, "{} '{}': expected one number", option, text);
   return static_cast<int>(values[0]);
+}
+
+std::string csv_path(const std::string& path) {
+  require(record_format_of_path(path) == RecordFormat::csv,
+          "--csv-out '{}': expected a name that ends in .csv", path);
+  return path;
 }
 
 bool is_cold(const std::string& name) {
@@ -81,6 +89,12 @@ OptionGroup measurement_options(BenchOptions& o) {
                [&o](const std::string& text) {
                  o.run.max_time_s = single_number("--timeout", text, 1e-3, kMaxSeconds);
                }},
+              {{"--peak-bw-gbs"},
+               "X",
+               "bandwidth in 1e9 bytes/s that limits are computed with (measured on this machine)",
+               [&o](const std::string& text) {
+                 o.peak_bw = 1e9 * single_number("--peak-bw-gbs", text, 1e-3, 1e9);
+               }},
               {{"--cache"},
                "NAME",
                "before each sample the caches are cold (emptied) or warm (cold)",
@@ -99,6 +113,10 @@ OptionGroup output_options(BenchOptions& o) {
                "FILE",
                "append the records to FILE, whose suffix says how: .jsonl, .json, .csv or .md",
                [&o](const std::string& text) { o.out = text; }},
+              {{"--csv-out"},
+               "FILE.csv",
+               "append them to a CSV file too",
+               [&o](const std::string& text) { o.csv_out = csv_path(text); }},
               {{"--resume"},
                "",
                "skip cells that --out already holds with \"ok\":true",
@@ -191,17 +209,28 @@ Status run_bench(std::span<const std::string> args, const std::string& command) 
   }
   const std::string& bench = options.workload.grid.base.bench;
   require(!bench.empty(), "bench needs a target: {}", line.examples[0]);
-  require(!options.resume || options.out, "--resume needs --out FILE, whose cells it skips");
+  std::vector<std::string> files;
+  for (const auto& file : {options.out, options.csv_out}) {
+    if (file) files.push_back(*file);
+  }
+  require(files.size() < 2 || files[0] != files[1],
+          "--out and --csv-out are both '{}': expected two files", files[0]);
+  require(!options.resume || !files.empty(), "--resume needs --out FILE, whose cells it skips");
 
-  Sweep sweep{&find_target(bench), cells_of(options.workload), options.run, command, options.out};
+  Sweep sweep{&find_target(bench),
+              cells_of(options.workload),
+              options.run,
+              command,
+              files.empty() ? std::nullopt : std::optional(files[0]),
+              options.peak_bw};
   check_sources(sweep);
   if (options.dry_run) {
-    RecordOutput output(options.format, std::nullopt);
+    RecordOutput output(options.format, {});
     dry_run(sweep, output);
     return kDone;
   }
   if (options.resume) resume(sweep);
-  RecordOutput output(options.format, options.out);
+  RecordOutput output(options.format, files);
   return run_sweep(sweep, output);
 }
 

@@ -26,17 +26,23 @@ int output_width() {
 
 }  // namespace
 
-RecordOutput::RecordOutput(RecordFormat format, const std::optional<std::string>& path)
+RecordOutput::RecordOutput(RecordFormat format, std::span<const std::string> paths)
     : format_(format) {
-  if (path) file_.emplace(*path);
+  for (const std::string& path : paths) files_.emplace_back(path);
   if (format_ == RecordFormat::csv) print(csv_header());
 }
 
 void RecordOutput::add(const Record& record) {
-  try {
-    if (file_) file_->append(record);
-  } catch (const Error& error) {
-    file_error_ = error.what();
+  std::string error_of_file;
+  for (RecordFile& file : files_) {
+    try {
+      file.append(record);
+    } catch (const Error& error) {
+      error_of_file = error.what();
+    }
+  }
+  if (!error_of_file.empty()) {
+    file_error_ = error_of_file;
     unsaved_.push_back(record);
   }
   if (format_ == RecordFormat::jsonl) print(jsonl_row(record));

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <optional>
+#include <deque>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -9,25 +10,25 @@
 
 namespace switchyard::cli {
 
-/// Where the records of a run go: standard output in one format, and a file that may be.
+/// Where the records of a run go: standard output in one format, and files if any.
 class RecordOutput {
  public:
-  /// Opens the file, so that one that cannot be written is refused before anything is measured.
-  RecordOutput(RecordFormat format, const std::optional<std::string>& path);
+  /// Opens the files, so that one that cannot be written is refused before anything is measured.
+  RecordOutput(RecordFormat format, std::span<const std::string> paths);
 
   /// jsonl and csv go to standard output at once, the other formats with finish().
   void add(const Record& record);
 
-  /// False once the file has failed: what comes now would only be printed.
+  /// False once a file has failed: what comes now would not reach it.
   bool file_is_good() const noexcept { return file_error_.empty(); }
 
-  /// Prints what is left, and records that did not reach the file also as jsonl.
-  /// Throws Error(io) when the file has failed.
+  /// Prints what is left, and records that did not reach every file also as jsonl.
+  /// Throws Error(io) when a file has failed.
   void finish();
 
  private:
   RecordFormat format_;
-  std::optional<RecordFile> file_;
+  std::deque<RecordFile> files_;  // which cannot move
   std::string file_error_;
   std::vector<Record> records_;
   std::vector<Record> unsaved_;

@@ -44,7 +44,8 @@ Status graver(Status a, Status b) {
 
 /// Whether `record` is a measurement of the cell that has this identity.
 bool is_of(const Record& record, const Record& identity) {
-  constexpr const char* kOptional[] = {"config", "drop_policy", "renormalise", "router_params"};
+  constexpr const char* kOptional[] = {"config",        "drop_policy", "renormalise",
+                                       "router_params", "batch_size",  "seq_len"};
   for (const char* name : kOptional) {
     if (record.contains(name) != identity.contains(name)) return false;
   }
@@ -65,14 +66,23 @@ std::string description_of(std::span<const Cell> group) {
 /// The ceilings of each thread count, measured or read once.
 class CeilingsOf {
  public:
+  /// `peak_bw` stands in for every measured bandwidth, where it is given.
+  explicit CeilingsOf(std::optional<double> peak_bw) : peak_bw_(peak_bw) {}
+
   const Ceilings& threads(int count) {
     const auto found = of_threads_.find(count);
     if (found != of_threads_.end()) return found->second;
     Context context({.threads = count, .isa = {}});
-    return of_threads_.emplace(count, ceilings_for(context)).first->second;
+    Ceilings& ceilings = of_threads_.emplace(count, ceilings_for(context)).first->second;
+    if (peak_bw_) {
+      ceilings.read_bw = ceilings.copy_bw = ceilings.gather_bw = *peak_bw_;
+      ceilings.bw_is_given = true;
+    }
+    return ceilings;
   }
 
  private:
+  std::optional<double> peak_bw_;
   std::map<int, Ceilings> of_threads_;
 };
 
@@ -90,7 +100,7 @@ std::size_t num_cells(const Sweep& sweep) {
 }
 
 Status measure_all(const Sweep& sweep, RecordOutput& output) {
-  CeilingsOf ceilings;
+  CeilingsOf ceilings(sweep.peak_bw);
   Progress progress(num_cells(sweep));
   StopSignal stop;
   const auto stopping = [&] {

@@ -19,6 +19,7 @@ struct Sweep {
   RunOptions run;
   std::string command;             ///< as typed, for records and the hint how to resume
   std::optional<std::string> out;  ///< the file of records
+  std::optional<double> peak_bw;   ///< bytes/s, in the place of the measured bandwidths
 };
 
 /// Leaves out the cells that `records` already hold with ok = true. Returns how many those are.

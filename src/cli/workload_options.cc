@@ -11,7 +11,6 @@ namespace {
 
 // The largest sizes taken: beyond any model, and small enough that no product of them overflows
 // before the memory check has seen it.
-constexpr std::int64_t kMaxTokens = std::int64_t{1} << 30;
 constexpr std::int64_t kMaxWidth = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxExperts = std::int64_t{1} << 16;
 constexpr std::int64_t kMaxThreads = 4096;
@@ -105,6 +104,10 @@ OptionGroup shape_options(Grid& grid) {
       {
           integers({"--tokens", "--num-tokens"}, fmt::format("tokens, T ({})", grid.base.tokens),
                    grid.tokens, 1, kMaxTokens),
+          integers({"--batch-sizes", "--batch-size"},
+                   "sequences: T is this times --seq-len, in the place of --tokens",
+                   grid.batch_size, 1, kMaxTokens),
+          integers({"--seq-len"}, "tokens of a sequence (128)", grid.seq_len, 1, kMaxTokens),
           names(
               "--config", "NAME,...",
               fmt::format("hidden, ffn, experts and top-k of a model: {}; options given beside it "
@@ -184,7 +187,7 @@ OptionGroup plan_options(Workload& workload) {
       {
           names("--layout", "NAME,...", "expert rows: compact, capacity, block, fused (compact)",
                 grid.layout, layout_from_name),
-          {{"--capacity-factor"},
+          {{"--capacity-factor", "--capacity-factors"},
            "X,...",
            "an expert takes ceil(X * T * K / E) rows and drops the rest; 0: all (0)",
            [&grid](const std::string& text) {

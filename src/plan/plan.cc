@@ -26,10 +26,11 @@ constexpr std::array<Named<DropPolicy>, 2> kDropPolicyNames = {{
     {DropPolicy::probs, "probs"},
 }};
 
-constexpr std::array<Named<RankAssignments>, 3> kImplementations = {{
+constexpr std::array<Named<RankAssignments>, 4> kImplementations = {{
     {rank_by_counting, "counting"},
     {rank_by_sort, "sort"},
     {rank_by_mask_scan, "mask_scan"},
+    {rank_by_atomic, "atomic"},
 }};
 
 constexpr std::int64_t kMaxRows = std::numeric_limits<std::int32_t>::max();
@@ -178,8 +179,18 @@ std::span<const std::string_view> plan_implementations() noexcept {
   return kNames;
 }
 
+bool plan_is_deterministic(std::string_view implementation) noexcept {
+  return implementation != "atomic";
+}
+
 void make_plan_with(std::string_view implementation, Context& context, const Routing& routing,
                     const PlanOptions& options, DispatchPlan& plan) {
+  require(
+      plan_is_deterministic(implementation) || options.capacity_factor == 0 ||
+          options.drop_policy == DropPolicy::probs,
+      "plan implementation {} has no token order by which drop policy position keeps the first: "
+      "expected policy probs or capacity_factor 0",
+      implementation);
   make_plan_by(value_in(kImplementations, "plan implementation", implementation), context, routing,
                options, plan);
 }

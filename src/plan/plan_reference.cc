@@ -55,6 +55,45 @@ void renormalise_token(const Routing& routing, std::int64_t begin, std::int64_t 
   }
 }
 
+// The plan with the rows of every expert in token order.
+DispatchPlan in_token_order(DispatchPlan plan, const Routing& routing) {
+  for (int e = 0; e < plan.num_experts; ++e) {
+    const auto i = static_cast<std::size_t>(e);
+    const auto begin = plan.token_of_row.begin() + plan.expert_begin[i];
+    std::sort(begin, begin + plan.expert_rows[i]);
+  }
+  for (std::size_t t = 0; t < static_cast<std::size_t>(plan.num_tokens); ++t) {
+    for (auto a = plan.token_begin[t]; a < plan.token_begin[t + 1]; ++a) {
+      std::int32_t& row = plan.row_of_assignment[static_cast<std::size_t>(a)];
+      if (row < 0) continue;
+      const auto e = static_cast<std::size_t>(routing.expert[static_cast<std::size_t>(a)]);
+      const auto begin = plan.token_of_row.begin() + plan.expert_begin[e];
+      const auto found = std::lower_bound(begin, begin + plan.expert_rows[e], t);
+      row = static_cast<std::int32_t>(found - plan.token_of_row.begin());
+    }
+  }
+  return plan;
+}
+
+// Whether every kept assignment has a row of its expert that names its token.
+bool rows_name_their_tokens(const DispatchPlan& plan, const Routing& routing) {
+  for (std::size_t t = 0; t < static_cast<std::size_t>(plan.num_tokens); ++t) {
+    for (auto i = plan.token_begin[t]; i < plan.token_begin[t + 1]; ++i) {
+      const auto a = static_cast<std::size_t>(i);
+      const std::int64_t row = plan.row_of_assignment[a];
+      if (row == -1) continue;
+      const auto e = static_cast<std::size_t>(routing.expert[a]);
+      if (row < plan.expert_begin[e] || row >= plan.expert_begin[e] + plan.expert_rows[e]) {
+        return false;
+      }
+      if (plan.token_of_row[static_cast<std::size_t>(row)] != static_cast<std::int32_t>(t)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 DispatchPlan plan_reference(const Routing& routing, const PlanOptions& options) {
@@ -142,6 +181,15 @@ bool plans_are_equal(const DispatchPlan& a, const DispatchPlan& b) {
          a.row_of_assignment == b.row_of_assignment &&
          same_bits(a.weight_of_assignment, b.weight_of_assignment) &&
          a.token_begin == b.token_begin;
+}
+
+bool plans_agree_in_any_order(const Routing& routing, const DispatchPlan& plan,
+                              const DispatchPlan& reference) {
+  return plan.expert_begin == reference.expert_begin && plan.expert_rows == reference.expert_rows &&
+         plan.token_begin == reference.token_begin && plan.num_rows() == reference.num_rows() &&
+         plan.row_of_assignment.size() == reference.row_of_assignment.size() &&
+         rows_name_their_tokens(plan, routing) &&
+         plans_are_equal(in_token_order(plan, routing), reference);
 }
 
 }  // namespace switchyard

@@ -14,4 +14,9 @@ bool is_valid_reference(const Routing& routing);
 /// True when every field of the two is the same, weights compared as bits.
 bool plans_are_equal(const DispatchPlan& a, const DispatchPlan& b);
 
+/// True when `plan` is `reference` but for the order of rows within an expert, and row and token of
+/// every kept assignment point at each other.
+bool plans_agree_in_any_order(const Routing& routing, const DispatchPlan& plan,
+                              const DispatchPlan& reference);
+
 }  // namespace switchyard

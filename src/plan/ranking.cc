@@ -1,6 +1,8 @@
 #include "plan/ranking.h"
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <numeric>
 
 #include "base/context.h"
@@ -10,6 +12,11 @@ namespace {
 
 // Below this many assignments per thread the work is shorter than waking the thread.
 constexpr std::int64_t kMinAssignmentsPerRange = 4096;
+
+/// A cache line of its own, so that threads contend for an expert only, not for its neighbours.
+struct alignas(64) Counter {
+  std::atomic<std::int32_t> value{0};
+};
 
 void clear_base(const Ranking& ranking) { std::ranges::fill(ranking.base, 0); }
 
@@ -66,6 +73,22 @@ void rank_by_mask_scan(Context& context, const Routing& routing, const Ranking& 
     }
     ranking.assigned[e] = found;
   });
+}
+
+void rank_by_atomic(Context& context, const Routing& routing, const Ranking& ranking) {
+  Arena::Scope scope(arena_of(context));
+  const auto counters = scope.take<Counter>(routing.num_experts);
+  std::uninitialized_default_construct(counters.begin(), counters.end());
+  clear_base(ranking);
+  const TokenRanges ranges = ranking.ranges;
+  pool_of(context).for_each(ranges.count, [&](std::int64_t range, int) {
+    const std::int64_t end = routing.token_begin[ranges.end(range)];
+    for (std::int64_t a = routing.token_begin[ranges.begin(range)]; a < end; ++a) {
+      std::atomic<std::int32_t>& counter = counters[routing.expert[a]].value;
+      ranking.rank[a] = counter.fetch_add(1, std::memory_order_relaxed);
+    }
+  });
+  for (std::size_t e = 0; e < counters.size(); ++e) ranking.assigned[e] = counters[e].value;
 }
 
 }  // namespace switchyard

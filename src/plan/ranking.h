@@ -39,5 +39,8 @@ void rank_by_counting(Context& context, const Routing& routing, const Ranking& r
 void rank_by_sort(Context& context, const Routing& routing, const Ranking& ranking);
 /// One scan over all assignments per expert: A * E, parallel over experts.
 void rank_by_mask_scan(Context& context, const Routing& routing, const Ranking& ranking);
+/// A counter per expert that all threads add to: linear. Ranks are a permutation of those of token
+/// order, base is 0; on several threads no two runs need agree.
+void rank_by_atomic(Context& context, const Routing& routing, const Ranking& ranking);
 
 }  // namespace switchyard

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "bench/dispatch_inputs.h"
+#include "bench/measure.h"
+
+namespace switchyard {
+
+struct PackInputs : DispatchInputs {
+  PackInputs(Context& c, const Cell& cell, const RoutingSource& source);
+
+  Matrix x;  ///< [T, H]
+};
+
+/// The way in: plan, then token rows to expert rows. cell.impl is how the plan is computed.
+class PackSubject : public Subject {
+ public:
+  PackSubject(std::shared_ptr<const PackInputs> in, const Cell& cell);
+
+  Check check() override;
+  void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }
+  void run() override;
+  std::span<const Stage> stages() const override { return stages_; }
+  void describe(Record& record, const Ceilings& ceilings) const override;
+
+ private:
+  std::shared_ptr<const PackInputs> in_;
+  Cell cell_;
+  Matrix rows_;
+  DispatchPlan plan_;
+  std::int64_t draw_ = 0;
+  std::array<Stage, 2> stages_ = {Stage{"t_plan_ms"}, Stage{"t_pack_ms"}};
+};
+
+Cost pack_cost(const Cell& cell, const ExpectedLoad& load);
+
+}  // namespace switchyard

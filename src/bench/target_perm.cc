@@ -1,0 +1,36 @@
+// The permutation study: what bringing rows into expert order costs over batch sizes, against the
+// bandwidth there is.
+
+#include "bench/pack_subject.h"
+#include "bench/target_list.h"
+#include "plan/plan_impl.h"
+
+namespace switchyard {
+namespace {
+
+/// The same work as the pack target's; the record also says which bandwidth it is held against.
+class PermSubject final : public PackSubject {
+ public:
+  using PackSubject::PackSubject;
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    PackSubject::describe(record, ceilings);
+    if (!(ceilings.gather_bw > 0)) return;
+    record["peak_bw_GBps"] = ceilings.gather_bw * 1e-9;
+    record["peak_bw_source"] = ceilings.bw_is_given ? "given" : "measured";
+  }
+};
+
+constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};
+constexpr Measurement kMeasurement = {
+    .cost = pack_cost, .prepare = share<PackInputs, PermSubject>, .not_applicable = kNotApplicable};
+
+}  // namespace
+
+Target perm_target() {
+  const auto names = plan_implementations();
+  return make_target<kMeasurement>("perm", "pack over batch sizes, against the bandwidth there is",
+                                   {names.begin(), names.end()});
+}
+
+}  // namespace switchyard
