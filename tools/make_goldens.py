@@ -109,6 +109,17 @@ def random(x, p, **_):
     return draw(range(len(x)), int.from_bytes(b"rand", "big"), x.shape[1], p)
 
 
+def sinkhorn(x, p, **_):
+    cost = np.exp((x - x.max(axis=-1, keepdims=True)) / p["temperature"])
+    d1 = np.ones(x.shape[1])
+    for _ in range(p["sinkhorn_iters"]):
+        d0 = 1 / len(x) / (cost @ d1 + 1e-8)
+        d1 = 1 / x.shape[1] / (cost.T @ d0 + 1e-8)
+    experts = top(d0[:, None] * cost * d1, p["top_k"])
+    chosen = pick(x, experts)
+    return experts, softmax(chosen) if p["top_k"] > 1 else 1 / (1 + np.exp(-chosen))
+
+
 PARAMS = dict(top_k=4, norm_topk=True, temperature=1.0, n_group=1, topk_group=1,
               routed_scaling_factor=1.0, seed=17)
 CASES = {
@@ -122,6 +133,8 @@ CASES = {
                                                         routed_scaling_factor=16.0)],
     hash: [dict(), dict(top_k=7, seed=2**40 + 3)],
     random: [dict(), dict(top_k=16, seed=5)],
+    sinkhorn: [dict(sinkhorn_iters=10), dict(sinkhorn_iters=1, top_k=1),
+               dict(sinkhorn_iters=50, top_k=2, temperature=0.5)],
 }
 
 

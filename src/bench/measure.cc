@@ -41,6 +41,10 @@ std::string router_params_of(const RouterParams& p) {
   add("n_group", p.n_group, usual.n_group);
   add("topk_group", p.topk_group, usual.topk_group);
   add("routed_scaling_factor", p.routed_scaling_factor, usual.routed_scaling_factor);
+  add("sinkhorn_iters", p.sinkhorn_iters, usual.sinkhorn_iters);
+  add("choice_capacity", p.choice_capacity, usual.choice_capacity);
+  add("noise_std", p.noise_std, usual.noise_std);
+  add("slots_per_expert", p.slots_per_expert, usual.slots_per_expert);
   return text;
 }
 

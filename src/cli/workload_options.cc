@@ -146,38 +146,43 @@ OptionGroup routing_options(Workload& workload) {
   Grid& grid = workload.grid;
   const StrategyRegistry registry = StrategyRegistry::builtin();
   constexpr auto same = [](const std::string& name) { return name; };
-  return {"Routing",
-          {
-              names("--routing", "SOURCE,...",
-                    "where logits or assignments come from: uniform, zipf:S, skew:N:BIAS, gate, "
-                    "trace:FILE or trace:FILE:LAYER (uniform)",
-                    grid.routing, same),
-              names("--strategy", "NAME,...",
-                    fmt::format("routing rule: {} ({}); `switchyard info strategies` explains them",
-                                names_of(registry.all()), grid.base.strategy),
-                    grid.strategy, same),
-              flag("--norm-topk", "a token's weights sum to 1 (the default)",
-                   [&grid] { grid.base.router.norm_topk = true; }),
-              flag("--no-norm-topk", "weights stay as selected",
-                   [&grid] { grid.base.router.norm_topk = false; }),
-              numbers(workload, "--temperature", "of softk (1)", 1e-6, 1e6,
-                      [](Cell& c, double x) { c.router.temperature = static_cast<float>(x); }),
-              integers(workload, "--n-group", "expert groups of sigmoid_bias and group_limited (1)",
-                       1, kMaxExperts,
-                       [](Cell& c, std::int64_t n) { c.router.n_group = static_cast<int>(n); }),
-              integers(workload, "--topk-group", "groups kept (1)", 1, kMaxExperts,
-                       [](Cell& c, std::int64_t n) { c.router.topk_group = static_cast<int>(n); }),
-              numbers(workload, "--routed-scaling-factor", "multiplies the weights (1)", 1e-6, 1e6,
-                      [](Cell& c, double x) {
-                        c.router.routed_scaling_factor = static_cast<float>(x);
-                      }),
-              integers(workload, "--seed",
-                       fmt::format("of every random number ({})", grid.base.seed), 0, kMaxSeed,
-                       [](Cell& c, std::int64_t n) {
-                         c.seed = static_cast<std::uint64_t>(n);
-                         c.router.seed = c.seed;
-                       }),
-          }};
+  return {
+      "Routing",
+      {
+          names("--routing", "SOURCE,...",
+                "where logits or assignments come from: uniform, zipf:S, skew:N:BIAS, gate, "
+                "trace:FILE or trace:FILE:LAYER (uniform)",
+                grid.routing, same),
+          names("--strategy", "NAME,...",
+                fmt::format("routing rule: {} ({}); `switchyard info strategies` explains them",
+                            names_of(registry.all()), grid.base.strategy),
+                grid.strategy, same),
+          flag("--norm-topk", "a token's weights sum to 1 (the default)",
+               [&grid] { grid.base.router.norm_topk = true; }),
+          flag("--no-norm-topk", "weights stay as selected",
+               [&grid] { grid.base.router.norm_topk = false; }),
+          numbers(workload, "--temperature", "of softk and sinkhorn (1)", 1e-6, 1e6,
+                  [](Cell& c, double x) { c.router.temperature = static_cast<float>(x); }),
+          integers(workload, "--n-group", "expert groups of sigmoid_bias and group_limited (1)", 1,
+                   kMaxExperts,
+                   [](Cell& c, std::int64_t n) { c.router.n_group = static_cast<int>(n); }),
+          integers(workload, "--topk-group", "groups kept (1)", 1, kMaxExperts,
+                   [](Cell& c, std::int64_t n) { c.router.topk_group = static_cast<int>(n); }),
+          numbers(
+              workload, "--routed-scaling-factor", "multiplies the weights (1)", 1e-6, 1e6,
+              [](Cell& c, double x) { c.router.routed_scaling_factor = static_cast<float>(x); }),
+          integers(
+              workload, "--sinkhorn-iters",
+              fmt::format("rounds of balancing of sinkhorn ({})", grid.base.router.sinkhorn_iters),
+              1, 10000,
+              [](Cell& c, std::int64_t n) { c.router.sinkhorn_iters = static_cast<int>(n); }),
+          integers(workload, "--seed", fmt::format("of every random number ({})", grid.base.seed),
+                   0, kMaxSeed,
+                   [](Cell& c, std::int64_t n) {
+                     c.seed = static_cast<std::uint64_t>(n);
+                     c.router.seed = c.seed;
+                   }),
+      }};
 }
 
 OptionGroup plan_options(Workload& workload) {

@@ -31,6 +31,7 @@ RouterParams params_of(const Json& json) {
   params.topk_group = json.at("topk_group");
   params.routed_scaling_factor = json.at("routed_scaling_factor");
   params.seed = json.at("seed");
+  params.sinkhorn_iters = json.value("sinkhorn_iters", params.sinkhorn_iters);
   return params;
 }
 

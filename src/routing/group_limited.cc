@@ -51,7 +51,8 @@ Strategy group_limited_strategy() {
               "among them",
           .source = "DeepSeek-V2, arXiv 2405.04434",
           .causal = true,
-          .route = route_group_limited};
+          .route = route_group_limited,
+          .knobs = "top_k, norm_topk, n_group, topk_group, routed_scaling_factor"};
 }
 
 }  // namespace switchyard

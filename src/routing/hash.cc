@@ -36,7 +36,8 @@ Strategy hash_strategy() {
           .summary = "K experts by hash of the token id (or position), weights 1/K",
           .source = "Hash layers, Roller et al. 2021, arXiv 2106.04426",
           .causal = true,
-          .route = route_hash};
+          .route = route_hash,
+          .knobs = "top_k, seed"};
 }
 
 }  // namespace switchyard

@@ -222,7 +222,7 @@ TEST(Losses, TheBiasUpdateIsItsFormula) {
 TEST(Losses, TheBiasUpdateEvensASkewedStream) {
   constexpr std::int64_t kTokens = 256;
   constexpr int kExperts = 16, kSteps = 100, kHot = 3;
-  const Strategy& strategy = StrategyRegistry::builtin().find("sigmoid_bias");
+  const Strategy strategy = StrategyRegistry::builtin().find("sigmoid_bias");
   Context context({.threads = 1, .isa = {}});
   std::vector<float> bias(kExperts), logits(kTokens * kExperts);
   std::vector<double> max_vio;

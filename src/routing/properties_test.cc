@@ -96,6 +96,10 @@ TEST(RoutingProperties, StridedLogitsRouteAsDenseOnes) {
 TEST(RoutingProperties, ReversingTokensReversesTheRouting) {
   holds([](const Strategy& strategy, const RoutingCase& c) {
     if (strategy.name == "random") return;  // draws by position
+    std::vector<bool> close_calls;          // where the order of a sum over tokens may decide
+    if (!strategy.causal) {
+      reference_route(strategy.name, c.input(), c.params, &close_calls);
+    }
     RoutingCase reversed = c;
     std::reverse(reversed.token_ids.begin(), reversed.token_ids.end());
     for (std::int64_t t = 0; t < c.num_tokens; ++t) {
@@ -105,6 +109,7 @@ TEST(RoutingProperties, ReversingTokensReversesTheRouting) {
     const Routing a = route_with(strategy, c), b = route_with(strategy, reversed);
     for (std::size_t t = 0; t < static_cast<std::size_t>(c.num_tokens); ++t) {
       const std::size_t mirror = static_cast<std::size_t>(c.num_tokens) - 1 - t;
+      if (!close_calls.empty() && close_calls[t]) continue;
       const auto begin = a.token_begin[t], count = a.token_begin[t + 1] - begin;
       const auto begin_b = b.token_begin[mirror];
       RC_ASSERT(b.token_begin[mirror + 1] - begin_b == count);
@@ -133,7 +138,9 @@ TEST(RoutingProperties, WeightsSumToWhatIsPromised) {
     const bool scaled = strategy.name == "sigmoid_bias" || strategy.name == "group_limited";
     const double scale = scaled ? c.params.routed_scaling_factor : 1;
     const bool probabilities = strategy.name == "topk_softmax" || scaled;
-    const bool sums_to_one = strategy.name != "top1" && (!probabilities || c.params.norm_topk);
+    const bool of_one = strategy.name == "top1" ||
+                        (strategy.name == "sinkhorn" && c.params.top_k == 1);  // a sigmoid
+    const bool sums_to_one = !of_one && (!probabilities || c.params.norm_topk);
     // Sigmoids may sum to K; where all are 0 or +1e-20 counts, they sum to less than 1.
     const bool sigmoid = strategy.name == "sigmoid_bias";
     const Routing routing = route_with(strategy, c);

@@ -33,7 +33,8 @@ Strategy random_strategy() {
           .summary = "K distinct experts drawn uniformly, weights 1/K",
           .source = "control",
           .causal = true,
-          .route = route_random};
+          .route = route_random,
+          .knobs = "top_k, seed"};
 }
 
 }  // namespace switchyard

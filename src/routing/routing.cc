@@ -17,6 +17,8 @@ namespace {
 constexpr std::int64_t kMaxExperts = 1 << 20;
 // Beside scores of at most 1, a larger bias decides alone anyway.
 constexpr float kMaxBias = 1e30f;
+constexpr int kMaxSinkhornIters = 10000;
+constexpr float kMaxNoise = 1e6f;
 
 void validate_params(const RouterParams& params, int num_experts) {
   require(params.top_k >= 1 && params.top_k <= num_experts,
@@ -24,6 +26,12 @@ void validate_params(const RouterParams& params, int num_experts) {
   require(std::isfinite(params.temperature) && std::isfinite(1.0f / params.temperature) &&
               params.temperature > 0,
           "temperature is {}: expected a finite number above 0", params.temperature);
+  require(params.sinkhorn_iters >= 1 && params.sinkhorn_iters <= kMaxSinkhornIters,
+          "sinkhorn_iters is {}: expected 1 to {}", params.sinkhorn_iters, kMaxSinkhornIters);
+  require(std::isfinite(params.choice_capacity) && params.choice_capacity > 0,
+          "choice_capacity is {}: expected a finite number above 0", params.choice_capacity);
+  require(params.noise_std >= 0 && params.noise_std <= kMaxNoise,
+          "noise_std is {}: expected 0 to {}", params.noise_std, kMaxNoise);
   require(std::isfinite(params.routed_scaling_factor) && params.routed_scaling_factor > 0,
           "routed_scaling_factor is {}: expected a finite number above 0",
           params.routed_scaling_factor);
@@ -38,13 +46,21 @@ void validate_params(const RouterParams& params, int num_experts) {
           num_kept, params.topk_group, params.n_group);
 }
 
-void validate_input(const RouterInput& input) {
-  const ConstMatrixView& logits = input.logits;
+void validate_logits(const ConstMatrixView& logits) {
   require(logits.dtype == DType::f32, "logits are {}: expected f32", name_of(logits.dtype));
   require(logits.rows >= 0, "logits have {} rows: expected 0 or more tokens", logits.rows);
   require(logits.cols >= 1 && logits.cols <= kMaxExperts,
           "logits have {} columns: expected 1 to {} experts", logits.cols, kMaxExperts);
   require_shape("logits", logits, logits.rows, logits.cols);
+}
+
+void validate_input(const RouterInput& input) {
+  const ConstMatrixView& logits = input.logits;
+  validate_logits(logits);
+  if (const ConstMatrixView& noise = input.noise_logits; noise.data != nullptr) {
+    require(noise.dtype == DType::f32, "noise_logits are {}: expected f32", name_of(noise.dtype));
+    require_shape("noise_logits", noise, logits.rows, logits.cols);
+  }
   const auto num_tokens = static_cast<std::size_t>(logits.rows);
   const auto num_experts = static_cast<std::size_t>(logits.cols);
   require(input.bias.empty() || input.bias.size() == num_experts,
@@ -71,8 +87,10 @@ StrategyRegistry StrategyRegistry::builtin() {
 
 void StrategyRegistry::add(Strategy strategy) {
   require(!strategy.name.empty(), "strategy name is empty: expected a name");
-  require(strategy.route != nullptr, "strategy '{}' has no route function: expected one",
-          strategy.name);
+  require(strategy.route != nullptr || strategy.is_soft(),
+          "strategy '{}' has no route function: expected one", strategy.name);
+  require(strategy.route == nullptr || !strategy.is_soft(),
+          "strategy '{}' has route and route_soft: expected one of them", strategy.name);
   for (const Strategy& other : strategies_) {
     require(other.name != strategy.name, "strategy name '{}' is taken: expected a new one",
             strategy.name);
@@ -91,11 +109,27 @@ const Strategy& StrategyRegistry::find(std::string_view name) const {
 
 void route(Context& context, const Strategy& strategy, const RouterInput& input,
            const RouterParams& params, Routing& routing) {
+  require(!strategy.is_soft(),
+          "strategy '{}' mixes all tokens: expected one that sends tokens to experts",
+          strategy.name);
   require(strategy.route != nullptr, "strategy '{}' has no route function: expected one",
           strategy.name);
   validate_input(input);
   validate_params(params, static_cast<int>(input.logits.cols));
   strategy.route(context, input, params, routing);
+}
+
+void route_soft(Context& context, const Strategy& strategy, const RouterInput& input,
+                const RouterParams& params, SoftRouting& routing) {
+  require(strategy.is_soft(),
+          "strategy '{}' sends tokens to experts: expected one that mixes all tokens",
+          strategy.name);
+  validate_logits(input.logits);
+  require(params.slots_per_expert >= 1 && params.slots_per_expert <= kMaxExperts &&
+              input.logits.cols % params.slots_per_expert == 0,
+          "slots_per_expert is {}: expected a divisor of {}, the number of slots",
+          params.slots_per_expert, input.logits.cols);
+  strategy.route_soft(context, input, params, routing);
 }
 
 }  // namespace switchyard

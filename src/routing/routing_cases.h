@@ -71,6 +71,7 @@ inline RoutingCase make_case(std::uint64_t seed, Logits kind, std::int64_t num_t
   c.params.temperature = 0.25f * static_cast<float>(pick(3, 8));
   c.params.routed_scaling_factor = 0.5f * static_cast<float>(pick(4, 5));
   c.params.seed = seed;
+  c.params.sinkhorn_iters = pick(5, 12);
   return c;
 }
 

@@ -7,61 +7,23 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "routing/routing_reference_rules.h"
 
 namespace switchyard {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Scores of sigmoid_bias closer than this may change order in f32: a few roundings of s + b.
 constexpr double kCloseCall = 16 * 0x1p-23;
 
-struct Choice {
-  std::vector<int> expert;
-  std::vector<double> weight;
-  bool close_call = false;
-};
-
-struct Token {
-  std::int64_t position, id;
-  std::vector<double> x;     // logits
-  std::vector<double> bias;  // [E]
-};
+using reference::Choice;
+using reference::kInfinity;
+using reference::picked;
+using reference::softmax;
+using reference::sorted_columns;
+using reference::Token;
+using reference::top;
 
 using Rule = Choice (*)(const Token& token, const RouterParams& params);
-
-// Columns by falling value, equal ones by rising column.
-std::vector<int> sorted_columns(const std::vector<double>& value) {
-  std::vector<int> order(value.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return value[static_cast<std::size_t>(a)] > value[static_cast<std::size_t>(b)];
-  });
-  return order;
-}
-
-std::vector<int> top(const std::vector<double>& value, int k) {
-  std::vector<int> order = sorted_columns(value);
-  order.resize(static_cast<std::size_t>(k));
-  return order;
-}
-
-std::vector<double> picked(const std::vector<double>& value, const std::vector<int>& columns) {
-  std::vector<double> out;
-  for (const int column : columns) out.push_back(value[static_cast<std::size_t>(column)]);
-  return out;
-}
-
-std::vector<double> softmax(const std::vector<double>& x, double temperature = 1) {
-  const double max = *std::max_element(x.begin(), x.end());
-  std::vector<double> out;
-  for (const double v : x) {
-    const bool at_max = v == max;  // also where both are +inf
-    out.push_back(at_max ? 1 : max == kInfinity ? 0 : std::exp((v - max) / temperature));
-  }
-  const double sum = std::accumulate(out.begin(), out.end(), 0.0);
-  for (double& p : out) p /= sum;
-  return out;
-}
 
 void normalise(std::vector<double>& weight, double epsilon) {
   const double sum = std::accumulate(weight.begin(), weight.end(), epsilon);
@@ -197,9 +159,14 @@ Choice random(const Token& token, const RouterParams& params) {
   return drawn(token.position, 0x72616e64u, token.x.size(), params);
 }
 
+using BatchRule = std::vector<Choice> (*)(const std::vector<Token>& tokens,
+                                          const RouterParams& params);
+
+/// One of the two: a rule for a token, or for all of them.
 struct NamedRule {
   std::string_view name;
   Rule rule;
+  BatchRule batch_rule = nullptr;
 };
 
 constexpr NamedRule kRules[] = {
@@ -211,11 +178,12 @@ constexpr NamedRule kRules[] = {
     {"group_limited", group_limited},
     {"hash", hash},
     {"random", random},
+    {"sinkhorn", nullptr, reference::sinkhorn},
 };
 
-Rule rule_of(std::string_view strategy) {
+const NamedRule& rule_of(std::string_view strategy) {
   for (const NamedRule& named : kRules) {
-    if (named.name == strategy) return named.rule;
+    if (named.name == strategy) return named;
   }
   throw Error(ErrorCode::invalid_argument,
               fmt::format("strategy '{}' has no reference: expected a built-in one", strategy));
@@ -234,14 +202,21 @@ Token token_at(const RouterInput& input, std::int64_t t) {
 
 Routing reference_route(std::string_view strategy, const RouterInput& input,
                         const RouterParams& params, std::vector<bool>* close_calls) {
-  const Rule rule = rule_of(strategy);
+  const NamedRule& named = rule_of(strategy);
+  std::vector<Token> tokens;
+  for (std::int64_t t = 0; t < input.logits.rows; ++t) tokens.push_back(token_at(input, t));
+  std::vector<Choice> choices;
+  if (named.rule == nullptr) {
+    choices = named.batch_rule(tokens, params);
+  } else {
+    for (const Token& token : tokens) choices.push_back(named.rule(token, params));
+  }
   Routing routing;
   routing.num_tokens = input.logits.rows;
   routing.num_experts = static_cast<int>(input.logits.cols);
   routing.token_begin.push_back(0);
   if (close_calls != nullptr) close_calls->clear();
-  for (std::int64_t t = 0; t < input.logits.rows; ++t) {
-    const Choice choice = rule(token_at(input, t), params);
+  for (const Choice& choice : choices) {
     for (const int expert : choice.expert) routing.expert.push_back(expert);
     for (const double weight : choice.weight) routing.weight.push_back(static_cast<float>(weight));
     routing.token_begin.push_back(routing.num_assignments());

@@ -78,7 +78,8 @@ Strategy sigmoid_bias_strategy() {
           .source = "DeepSeek-V3, arXiv 2412.19437",
           .causal = true,
           .route = route_sigmoid_bias,
-          .affinity = Affinity::sigmoid};
+          .affinity = Affinity::sigmoid,
+          .knobs = "top_k, norm_topk, n_group, topk_group, routed_scaling_factor"};
 }
 
 }  // namespace switchyard

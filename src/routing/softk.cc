@@ -20,7 +20,8 @@ Strategy softk_strategy() {
           .summary = "the K largest logits, weights softmax(logit / temperature) over them",
           .source = "moe-routing-bench",
           .causal = true,
-          .route = route_softk};
+          .route = route_softk,
+          .knobs = "top_k, temperature"};
 }
 
 }  // namespace switchyard

@@ -23,7 +23,8 @@ Strategy topk_softmax_strategy() {
           .summary = "the K most probable experts, weights renormalised (norm_topk) or as they are",
           .source = "Shazeer et al. 2017, arXiv 1701.06538",
           .causal = true,
-          .route = route_topk_softmax};
+          .route = route_topk_softmax,
+          .knobs = "top_k, norm_topk"};
 }
 
 }  // namespace switchyard

@@ -21,7 +21,8 @@ Strategy topk_uniform_strategy() {
           .summary = "the K largest logits, weights 1/K",
           .source = "baseline",
           .causal = true,
-          .route = route_topk_uniform};
+          .route = route_topk_uniform,
+          .knobs = "top_k"};
 }
 
 }  // namespace switchyard
