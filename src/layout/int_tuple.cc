@@ -48,6 +48,34 @@ void require_congruent(bool holds, const IntTuple& shape, const IntTuple& stride
   });
 }
 
+void multiply(const IntTuple& shape, const IntTuple& whole, std::int64_t& product) {
+  for (const IntTuple& item : shape.items()) multiply(item, whole, product);
+  if (!shape.is_integer()) return;
+  require_that(shape.value() >= 1, [&] {
+    return fmt::format("shape {} has a size of {}: expected at least 1", to_string(whole),
+                       shape.value());
+  });
+  product =
+      checked_product(product, shape.value(), [&] { return "the size of " + to_string(whole); });
+}
+
+/// The offset of `index`, of which the coordinates of `shape` are taken off.
+template <class What>
+std::int64_t walk(const IntTuple& shape, const IntTuple& stride, std::int64_t& index,
+                  const What& what) {
+  require_congruent(shape.items().size() == stride.items().size(), shape, stride);
+  if (shape.is_integer()) {
+    const std::int64_t own = index % shape.value();
+    index /= shape.value();
+    return checked_product(own, stride.value(), what);
+  }
+  std::int64_t offset = 0;
+  for (std::size_t i = 0; i < shape.items().size(); ++i) {
+    offset = checked_sum(offset, walk(shape.items()[i], stride.items()[i], index, what), what);
+  }
+  return offset;
+}
+
 }  // namespace
 
 IntTuple::IntTuple(std::vector<IntTuple> items) : items_(std::move(items)) {
@@ -86,12 +114,7 @@ std::vector<std::int64_t> flatten(const IntTuple& tuple) {
 
 std::int64_t num_coordinates(const IntTuple& shape) {
   std::int64_t product = 1;
-  for (const std::int64_t n : flatten(shape)) {
-    require_that(n >= 1, [&] {
-      return fmt::format("shape {} has a size of {}: expected at least 1", to_string(shape), n);
-    });
-    product = checked_product(product, n, [&] { return "the size of " + to_string(shape); });
-  }
+  multiply(shape, shape, product);
   return product;
 }
 
@@ -112,15 +135,8 @@ std::int64_t crd2idx(const IntTuple& coordinate, const IntTuple& shape, const In
   const auto what = [&] { return "the offset of " + to_string(coordinate); };
   if (coordinate.is_integer()) {
     require_coordinate(coordinate.value(), num_coordinates(shape), shape);
-    const auto sizes = flatten(shape), strides = flatten(stride);
-    require_congruent(sizes.size() == strides.size(), shape, stride);
-    std::int64_t index = coordinate.value(), offset = 0;
-    for (std::size_t i = 0; i < sizes.size(); ++i) {
-      const std::int64_t step = checked_product(index % sizes[i], strides[i], what);
-      offset = checked_sum(offset, step, what);
-      index /= sizes[i];
-    }
-    return offset;
+    std::int64_t index = coordinate.value();
+    return walk(shape, stride, index, what);
   }
   require_modes(coordinate, shape);
   require_congruent(!stride.is_integer() && stride.rank() == shape.rank(), shape, stride);
