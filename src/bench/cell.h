@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "bench/weights.h"
 #include "switchyard/experts.h"
 #include "switchyard/plan.h"
 #include "switchyard/routing.h"
@@ -19,8 +20,9 @@ struct Cell {
   std::string config;               ///< name given to --config, or empty
   Layout layout = Layout::compact;
   DType dtype = DType::bf16;  ///< activations
-  DType weights = DType::bf16;
-  int threads = 0;  ///< 0: one per CPU
+  WeightFormat weights;
+  QuantOptions quant;  ///< of integer weights; its format is that of `weights`
+  int threads = 0;     ///< 0: one per CPU
   std::int64_t tokens = 1024;
   std::int64_t batch_size = 0;  ///< where tokens were given as batch_size * seq_len, else 0
   std::int64_t seq_len = 0;

@@ -74,8 +74,9 @@ double row_bytes(const Cell& cell, double rows) {
 }
 
 double expert_bytes(const Cell& cell, double experts) {
-  return experts * (cell.gated ? 3 : 2) * double_of(cell.hidden) * double_of(cell.ffn) *
-         double_of(size_of(cell.weights));
+  const double hidden = double_of(cell.hidden), ffn = double_of(cell.ffn);
+  return experts * ((cell.gated ? 2 : 1) * matrix_bytes(cell.weights, cell.quant, ffn, hidden) +
+                    matrix_bytes(cell.weights, cell.quant, hidden, ffn));
 }
 
 double expert_flops(const Cell& cell, double rows) {

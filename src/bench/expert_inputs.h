@@ -1,26 +1,50 @@
 #pragma once
 
+#include <memory>
 #include <string_view>
 #include <vector>
 
 #include "bench/dispatch_inputs.h"
 #include "bench/record.h"
 #include "switchyard/experts.h"
+#include "switchyard/quant.h"
 
 namespace switchyard {
 
 /// Random weights of E experts, before any implementation's own order. Their scale, 1 / sqrt of a
-/// row's width, keeps every activation near 1.
+/// row's width, keeps every activation near 1. Integer ones are made from bf16 ones anew each time
+/// they are wanted, one expert at a time: both together may not fit into memory.
 class RawExperts {
  public:
   RawExperts(Context& context, const Cell& cell);
 
+  /// Of a cell whose weights are elements.
   const ExpertWeights& weights() const noexcept { return weights_; }
 
+  /// Throws Error(unavailable) for an implementation that does not take integer weights.
+  std::unique_ptr<Experts> make(Context& context, std::string_view implementation) const;
+
+  /// ref [|rows|, H]: row rows[i] of `in`, each through its expert (see reference_experts).
+  std::vector<double> reference(Context& context, const DispatchPlan& plan, ConstMatrixView in,
+                                std::span<const std::int64_t> rows) const;
+
  private:
+  QuantizedExperts quantized(Context& context, std::int64_t expert) const;
+  std::vector<double> quantized_reference(Context& context, const DispatchPlan& plan,
+                                          ConstMatrixView in,
+                                          std::span<const std::int64_t> rows) const;
+
+  Cell cell_;
   Matrix gate_, up_, down_;  // [E*F, H], [E*F, H], [E*H, F]
   ExpertWeights weights_;
 };
+
+/// layer_tolerance of the cell's types. Of integer weights that of bf16, whatever the activations:
+/// a sum that falls on the other side of a step between two int8 values is off by a whole step.
+double expert_tolerance(const Cell& cell);
+
+/// Bytes of the weights that RawExperts holds.
+double raw_expert_bytes(const Cell& cell);
 
 /// Implementations of the experts, ours first.
 std::vector<std::string_view> expert_implementations_ours_first();

@@ -73,8 +73,11 @@ std::vector<std::vector<Cell>> expand(const Grid& grid) {
   cross(cells, grid.ffn, [](Cell& c, std::int64_t v) { c.ffn = v; });
   cross(cells, grid.experts, [](Cell& c, std::int64_t v) { c.experts = static_cast<int>(v); });
   cross(cells, grid.top_k, [](Cell& c, std::int64_t v) { c.top_k = static_cast<int>(v); });
-  cross(cells, grid.dtype, [](Cell& c, DType v) { c.dtype = c.weights = v; });
-  cross(cells, grid.weights, [](Cell& c, DType v) { c.weights = v; });
+  cross(cells, grid.dtype, [](Cell& c, DType v) {
+    c.dtype = v;
+    c.weights = {v, {}};
+  });
+  cross(cells, grid.weights, [](Cell& c, WeightFormat v) { c.weights = v; });
   cross(cells, grid.threads, [](Cell& c, std::int64_t v) { c.threads = static_cast<int>(v); });
   cross(cells, grid.strategy,
         [&](Cell& c, const std::string& v) { c.strategy = registry.find(v).name; });
@@ -93,6 +96,7 @@ std::vector<std::vector<Cell>> expand(const Grid& grid) {
   for (Cell& cell : cells) {
     cell.router.top_k = cell.top_k;
     cell.router.seed = cell.seed;
+    if (cell.weights.quant) cell.quant.format = *cell.weights.quant;
     check_cell(cell);
     std::vector<Cell> group{cell};
     cross(group, impls, [](Cell& c, const std::string& v) { c.impl = v; });

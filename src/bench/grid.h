@@ -18,7 +18,7 @@ struct Grid {
   std::vector<std::string> config;  ///< each sets E, H, F, K where these have no axis
   std::vector<std::int64_t> hidden, ffn, experts, top_k;
   std::vector<DType> dtype;
-  std::vector<DType> weights;  ///< empty: as dtype
+  std::vector<WeightFormat> weights;  ///< empty: as dtype
   std::vector<std::int64_t> threads;
   std::vector<std::string> strategy;
   std::vector<std::string> routing;

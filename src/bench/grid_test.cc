@@ -59,9 +59,9 @@ TEST(Grid, ConfigSetsTheShapeAndAxesWin) {
 TEST(Grid, WeightsFollowTheActivationsUnlessTheyHaveAnAxis) {
   Grid grid = layer_grid();
   grid.dtype = {DType::f32, DType::f16};
-  EXPECT_EQ(expand(grid)[1][0].weights, DType::f16);
-  grid.weights = {DType::bf16};
-  EXPECT_EQ(expand(grid)[1][0].weights, DType::bf16);
+  EXPECT_EQ(expand(grid)[1][0].weights.dtype, DType::f16);
+  grid.weights = {{DType::bf16, {}}};
+  EXPECT_EQ(expand(grid)[1][0].weights.dtype, DType::bf16);
 }
 
 std::string refusal(const Grid& grid) {

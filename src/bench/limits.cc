@@ -34,6 +34,9 @@ fs::path cache_file() {
   return folder.is_absolute() ? folder / "switchyard" / "limits.json" : fs::path();
 }
 
+// Of what is measured and how; raised with it.
+constexpr int kRevision = 2;
+
 // All that a ceiling depends on and that can change under a cache file: a home folder may be shared
 // by several machines, and a virtual machine may be given other hardware at its next start.
 Json key_of(const Context& context) {
@@ -41,6 +44,7 @@ Json key_of(const Context& context) {
   const std::int64_t memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) *
                               static_cast<std::int64_t>(sysconf(_SC_PAGESIZE));
   return {{"version", version()},
+          {"revision", kRevision},
           {"host", host_name()},
           {"cpu", cpu_name()},
           {"cpus", available_cpus()},

@@ -29,6 +29,8 @@ std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes, int num_strea
 void copy_stream_avx2(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 float peak_f32_avx2(std::int64_t steps) noexcept;
 inline constexpr double kFlopsF32Avx2 = 12 * 8 * 2;
+float peak_int8_avx2(std::int64_t steps) noexcept;
+inline constexpr double kFlopsInt8Avx2 = 12 * 32 * 2;  // codes below 16 (see gemm/quant_kernel_*)
 
 std::uint64_t read_avx512(const std::byte* data, std::int64_t bytes, int num_streams) noexcept;
 void copy_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
@@ -38,9 +40,13 @@ inline constexpr double kFlopsF32Avx512 = 12 * 16 * 2;
 
 float peak_bf16_avx512_bf16(std::int64_t steps) noexcept;
 inline constexpr double kFlopsBf16Avx512 = 12 * 16 * 2 * 2;  // 16 lanes of 2 products
+float peak_int8_avx512_bf16(std::int64_t steps) noexcept;
+inline constexpr double kFlopsInt8Avx512 = 12 * 16 * 4 * 2;
 
 float peak_bf16_amx_bf16(std::int64_t steps) noexcept;
 inline constexpr double kFlopsBf16Amx = 4 * 16.0 * 16 * 32 * 2;  // 4 tiles [16, 32] x [32, 16]
+float peak_int8_amx_bf16(std::int64_t steps) noexcept;
+inline constexpr double kFlopsInt8Amx = 2 * kFlopsBf16Amx;
 #endif
 
 }  // namespace switchyard

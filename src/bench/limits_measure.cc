@@ -53,9 +53,12 @@ constexpr PeakVariant kPeaks[] = {
     {Isa::portable, "f32", peak_f32_portable, kFlopsF32Portable},
 #if defined(SWITCHYARD_X86_KERNELS)
     {Isa::avx2, "f32", peak_f32_avx2, kFlopsF32Avx2},
+    {Isa::avx2, "int8", peak_int8_avx2, kFlopsInt8Avx2},
     {Isa::avx512, "f32", peak_f32_avx512, kFlopsF32Avx512},
     {Isa::avx512_bf16, "bf16", peak_bf16_avx512_bf16, kFlopsBf16Avx512},
+    {Isa::avx512_bf16, "int8", peak_int8_avx512_bf16, kFlopsInt8Avx512},
     {Isa::amx_bf16, "bf16", peak_bf16_amx_bf16, kFlopsBf16Amx},
+    {Isa::amx_bf16, "int8", peak_int8_amx_bf16, kFlopsInt8Amx},
 #endif
 };
 

@@ -75,4 +75,20 @@ float peak_f32_avx2(std::int64_t steps) noexcept {
   return sum;
 }
 
+float peak_int8_avx2(std::int64_t steps) noexcept {
+  const __m256i x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5);
+  __m256i sum[12];
+  for (auto& lanes : sum) lanes = _mm256_setzero_si256();
+  for (std::int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) {
+      // What depends on the sum keeps the product inside the loop.
+      const __m256i a = _mm256_xor_si256(x, _mm256_cmpgt_epi16(sum[i], sum[i]));
+      sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(a, y));
+    }
+  }
+  for (int i = 1; i < 12; ++i) sum[0] = _mm256_add_epi16(sum[0], sum[i]);
+  return static_cast<float>(_mm256_extract_epi16(sum[0], 0));
+}
+
 }  // namespace switchyard

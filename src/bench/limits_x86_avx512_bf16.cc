@@ -34,4 +34,16 @@ float peak_bf16_avx512_bf16(std::int64_t steps) noexcept {
   return sum;
 }
 
+float peak_int8_avx512_bf16(std::int64_t steps) noexcept {
+  const __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
+  __m512i sum[12];
+  for (auto& lanes : sum) lanes = _mm512_setzero_si512();
+  for (std::int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) sum[i] = _mm512_dpbusd_epi32(sum[i], x, y);
+  }
+  for (int i = 1; i < 12; ++i) sum[0] = _mm512_add_epi32(sum[0], sum[i]);
+  return static_cast<float>(_mm512_reduce_add_epi32(sum[0]));
+}
+
 }  // namespace switchyard

@@ -242,6 +242,13 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
     record["drop_policy"] = name_of(cell.drop_policy);
     record["renormalise"] = cell.renormalise;
   }
+  if (cell.weights.quant) {
+    record["scale_search"] = name_of(cell.quant.search);
+    if (*cell.weights.quant == QuantFormat::int4) {
+      record["quant_group"] = cell.quant.group;
+      record["zero_points"] = cell.quant.zero_points;
+    }
+  }
   if (const std::string params = router_params_of(cell.router); !params.empty()) {
     record["router_params"] = params;
   }

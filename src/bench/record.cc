@@ -95,6 +95,9 @@ constexpr RecordField kFields[] = {
     {"bw_GBps_strict", "number", "GB/s", "strict bytes / median, in 1e9 bytes"},
     {"peak_bw_GBps", "number", "GB/s", "bandwidth behind limit_ms"},
     {"peak_bw_source", "string", "", "measured (row gather), or given with --peak-bw-gbs"},
+    {"quant_group", "integer", "1", "columns of an int4 weight row that share a scale"},
+    {"zero_points", "boolean", "", "int4 weights have a zero point for each group"},
+    {"scale_search", "string", "", "how scales of integer weights were found: absmax or mse"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

@@ -27,7 +27,7 @@ struct Inputs : DispatchInputs {
     reference.rows = covering_rows(
         plan, std::min<std::int64_t>(4, affordable_sample(expert_flops(cell, 1) / 2) / active + 1),
         cell.seed);
-    reference.out = reference_experts(c, raw.weights(), plan, in.view(), reference.rows);
+    reference.out = raw.reference(c, plan, in.view(), reference.rows);
   }
 
   RawExperts raw;
@@ -40,7 +40,7 @@ class ExpertsSubject final : public Subject {
   ExpertsSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
       : in_(std::move(in)),
         cell_(cell),
-        experts_(make_experts(in_->context, cell.impl, in_->raw.weights(), cell.dtype)),
+        experts_(in_->raw.make(in_->context, cell.impl)),
         out_(cell.dtype, in_->plans.max_rows, cell.hidden) {}
 
   Check check() override {
@@ -48,7 +48,7 @@ class ExpertsSubject final : public Subject {
     prepare(0);
     run();
     return {.rel_err = relative_error(out_.view(), in_->reference.out, in_->reference.rows),
-            .tol = layer_tolerance(cell_.dtype, cell_.weights, cell_.hidden, cell_.ffn)};
+            .tol = expert_tolerance(cell_)};
   }
 
   void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }
@@ -71,8 +71,8 @@ class ExpertsSubject final : public Subject {
     record["flops"] = flops;
     record["bytes"] = bytes;
     record["weight_bytes"] = weight_bytes;
-    add_limit(record,
-              work_limit(flops, peak_of(ceilings, experts_->isa()), bytes, ceilings.read_bw));
+    add_limit(record, work_limit(flops, peak_of(ceilings, experts_->isa(), cell_.weights), bytes,
+                                 ceilings.read_bw));
     add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
   }
 
@@ -85,8 +85,7 @@ class ExpertsSubject final : public Subject {
 };
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
-  const double weights = expert_bytes(cell, static_cast<double>(cell.experts));
-  return {.shared_bytes = weights + row_bytes(cell, load.rows) + routing_bytes(cell),
+  return {.shared_bytes = raw_expert_bytes(cell) + row_bytes(cell, load.rows) + routing_bytes(cell),
           .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, load.rows),
           .flops = expert_flops(cell, load.kept),
           .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * load.kept)};

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "base/check.h"
 #include "bench/expert_inputs.h"
 #include "bench/oracle.h"
 #include "bench/router_inputs.h"
@@ -23,6 +24,9 @@ struct Reference {
 struct Inputs : RouterInputs {
   Inputs(Context& c, const Cell& cell, const RoutingSource& source)
       : RouterInputs(c, cell, source), context(c), raw(c, cell) {
+    require(!cell.weights.quant,
+            "the layer takes f32, bf16 and f16 weights: {} ones are measured by experts",
+            name_of(cell.weights));
     weights.router = router.view();
     weights.experts = raw.weights();
     const Routing& routing = draws.routing(0);
@@ -65,7 +69,7 @@ class LayerSubject final : public Subject {
     // The reference followed the routing of draw 0, which was checked by itself.
     require_same_routing(in_->draws.routing(0), layer_.routing());
     return {.rel_err = relative_error(out_.view(), in_->reference.out, in_->reference.tokens),
-            .tol = layer_tolerance(cell_.dtype, cell_.weights, cell_.hidden, cell_.ffn)};
+            .tol = layer_tolerance(cell_.dtype, cell_.weights.dtype, cell_.hidden, cell_.ffn)};
   }
 
   void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }

@@ -103,7 +103,7 @@ TEST(Targets, MeasureEveryLayoutAndDType) {
     }
     for (const DType dtype : {DType::f32, DType::f16}) {
       Cell cell = small_cell(bench, find_target(bench).implementations[0]);
-      cell.dtype = cell.weights = dtype;
+      cell.dtype = cell.weights.dtype = dtype;
       expect_measured(run({cell})[0]);
     }
     Cell cell = small_cell(bench, find_target(bench).implementations[0]);
@@ -114,6 +114,28 @@ TEST(Targets, MeasureEveryLayoutAndDType) {
     expect_measured(record);
     EXPECT_GT(record["drop_rate"].get<double>(), 0) << record.dump();
   }
+}
+
+TEST(Targets, MeasureExpertsOfIntegers) {
+  for (const char* weights : {"int8", "int4"}) {
+    for (const Layout layout : {Layout::compact, Layout::fused}) {
+      Cell cell = small_cell("experts", "grouped");
+      cell.weights = weight_format_from_name(weights);
+      cell.quant.format = *cell.weights.quant;
+      cell.quant.group = 64;
+      cell.layout = layout;
+      const Record record = run({cell})[0];
+      expect_measured(record);
+      EXPECT_EQ(record["weights"], weights);
+      EXPECT_EQ(record.contains("quant_group"), cell.quant.format == QuantFormat::int4);
+    }
+    Cell cell = small_cell("experts", "padded");
+    cell.weights = weight_format_from_name(weights);
+    const Record refused = run({cell})[0];
+    EXPECT_FALSE(refused["ok"].get<bool>());
+    EXPECT_NE(refused["error"].get<std::string>().find(weights), std::string::npos);
+  }
+  EXPECT_THROW(weight_format_from_name("int5"), Error);
 }
 
 TEST(Targets, MeasureATrace) {

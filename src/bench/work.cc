@@ -42,6 +42,12 @@ double peak_of(const Ceilings& ceilings, std::string_view isa) {
   return ceilings.peak(isa, isa.ends_with("bf16") ? "bf16" : "f32").value_or(0);
 }
 
+double peak_of(const Ceilings& ceilings, std::string_view isa, const WeightFormat& weights) {
+  const bool widened = weights.quant == QuantFormat::int4 && isa == name_of(Isa::amx_bf16);
+  if (!weights.quant || widened) return peak_of(ceilings, isa);
+  return ceilings.peak(isa, "int8").value_or(0);
+}
+
 Limit work_limit(double flops, double peak, double bytes, double bandwidth) noexcept {
   return limit_of(peak > 0 ? flops : 0, peak > 0 ? peak : 1, bandwidth > 0 ? bytes : 0,
                   bandwidth > 0 ? bandwidth : 1);

@@ -128,18 +128,28 @@ OptionGroup shape_options(Grid& grid) {
 
 OptionGroup type_options(Workload& workload) {
   Grid& grid = workload.grid;
-  return {"Types",
-          {
-              names("--dtype", "NAME,...", "activations: f32, bf16, f16 (bf16)", grid.dtype,
-                    dtype_from_name),
-              names("--weights", "NAME,...", "expert weights: f32, bf16, f16 (as --dtype)",
-                    grid.weights, dtype_from_name),
-              names<Activation>(workload, "--activation", "NAME,...",
-                                "of the experts: silu, gelu, relu (silu)", activation_from_name,
-                                [](Cell& c, Activation a) { c.activation = a; }),
-              flag("--plain", "experts without a gate projection: down(act(up(x)))",
-                   [&grid] { grid.base.gated = false; }),
-          }};
+  return {
+      "Types",
+      {
+          names("--dtype", "NAME,...", "activations: f32, bf16, f16 (bf16)", grid.dtype,
+                dtype_from_name),
+          names("--weights", "NAME,...", "expert weights: f32, bf16, f16, int8, int4 (as --dtype)",
+                grid.weights, weight_format_from_name),
+          integers(workload, "--quant-group",
+                   "columns of int4 weights that share a scale: 32, 64, 128 (32)", 32, 128,
+                   [](Cell& c, std::int64_t v) { c.quant.group = v; }),
+          flag("--zero-points", "int4 weights with a zero point a group",
+               [&grid] { grid.base.quant.zero_points = true; }),
+          names<ScaleSearch>(workload, "--scale-search", "NAME,...",
+                             "how scales of integer weights are found: absmax, mse (absmax)",
+                             scale_search_from_name,
+                             [](Cell& c, ScaleSearch v) { c.quant.search = v; }),
+          names<Activation>(workload, "--activation", "NAME,...",
+                            "of the experts: silu, gelu, relu (silu)", activation_from_name,
+                            [](Cell& c, Activation a) { c.activation = a; }),
+          flag("--plain", "experts without a gate projection: down(act(up(x)))",
+               [&grid] { grid.base.gated = false; }),
+      }};
 }
 
 OptionGroup routing_options(Workload& workload) {

@@ -86,6 +86,39 @@ void add_scaled(std::span<double> sum, double scale, std::span<const double> ter
   for (std::size_t j = 0; j < sum.size(); ++j) sum[j] += scale * term[j];
 }
 
+std::vector<double> reference_hidden(const ExpertWeights& weights, std::int64_t e,
+                                     std::span<const double> x) {
+  std::vector<double> hidden = product(weights.up[e], x);
+  if (weights.is_gated()) {
+    const std::vector<double> gate = product(weights.gate[e], x);
+    for (std::size_t f = 0; f < hidden.size(); ++f) {
+      hidden[f] *= activate(weights.activation, gate[f]);
+    }
+  } else {
+    for (double& value : hidden) value = activate(weights.activation, value);
+  }
+  return hidden;
+}
+
+double stored_as(DType dtype, double value) {
+  const auto x = static_cast<float>(value);
+  switch (dtype) {
+    case DType::f32: return x;
+    case DType::bf16: return to_float(from_float<bf16>(x));
+    case DType::f16: return to_float(from_float<f16>(x));
+  }
+  return value;
+}
+
+std::vector<double> rounded_to_steps(std::span<const double> x) {
+  double most = 0;
+  for (const double value : x) most = std::max(most, std::abs(value));
+  std::vector<double> out(x.begin(), x.end());
+  if (most == 0) return out;
+  for (double& value : out) value = std::nearbyint(value * 127 / most) * (most / 127);
+  return out;
+}
+
 }  // namespace
 
 std::vector<double> reference_logits(ConstMatrixView x, ConstMatrixView router,
@@ -100,16 +133,14 @@ std::vector<double> reference_logits(ConstMatrixView x, ConstMatrixView router,
 
 std::vector<double> reference_expert(const ExpertWeights& weights, std::int64_t e,
                                      std::span<const double> x) {
-  std::vector<double> hidden = product(weights.up[e], x);
-  if (weights.is_gated()) {
-    const std::vector<double> gate = product(weights.gate[e], x);
-    for (std::size_t f = 0; f < hidden.size(); ++f) {
-      hidden[f] *= activate(weights.activation, gate[f]);
-    }
-  } else {
-    for (double& value : hidden) value = activate(weights.activation, value);
-  }
-  return product(weights.down[e], hidden);
+  return product(weights.down[e], reference_hidden(weights, e, x));
+}
+
+std::vector<double> reference_quantized_expert(const ExpertWeights& weights, std::int64_t e,
+                                               std::span<const double> x, DType activations) {
+  std::vector<double> hidden = reference_hidden(weights, e, rounded_to_steps(x));
+  for (double& value : hidden) value = stored_as(activations, value);
+  return product(weights.down[e], rounded_to_steps(hidden));
 }
 
 std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,

@@ -19,6 +19,12 @@ std::vector<double> reference_logits(ConstMatrixView x, ConstMatrixView router,
 std::vector<double> reference_expert(const ExpertWeights& weights, std::int64_t e,
                                      std::span<const double> x);
 
+/// The same by the contract of switchyard/quant.h: `weights` are what the integers stand for, and x
+/// and the row between up and down, the latter once stored as `activations`, are rounded to 255
+/// steps of their largest magnitude / 127.
+std::vector<double> reference_quantized_expert(const ExpertWeights& weights, std::int64_t e,
+                                               std::span<const double> x, DType activations);
+
 /// out [|tokens|, H]: for each listed token the sum over its kept assignments of
 /// weight_of_assignment times its expert's output, plus the shared expert when there is one.
 std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,
