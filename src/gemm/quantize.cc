@@ -15,18 +15,26 @@ struct Codes {
   float scale = 0;
   int zero = 0;
   int least = 0, most = 0;
+  float inverse = 0;
 
+  Codes(float s, int z, int low, int high) : zero(z), least(low), most(high) { rescale(s); }
+
+  void rescale(float s) noexcept {
+    scale = s;
+    inverse = s != 0 ? 1 / s : 0;
+  }
   int of(float w) const noexcept {
-    if (scale == 0) return zero;
-    const float code = std::nearbyint(w / scale) + static_cast<float>(zero);
-    return static_cast<int>(
-        std::fmin(std::fmax(code, static_cast<float>(least)), static_cast<float>(most)));
+    // Beyond 2^20 steps a code is clamped anyway, and lrint stays defined.
+    const float steps = std::min(std::max(w * inverse, -0x1p20f), 0x1p20f);
+    return std::clamp(static_cast<int>(std::lrint(steps)) + zero, least, most);
   }
   float value(int code) const noexcept { return scale * static_cast<float>(code - zero); }
 };
 
+/// As the format holds it; one whose reciprocal f32 lacks counts as 0, and so do its weights.
 float stored_scale(QuantFormat format, float scale) {
-  return format == QuantFormat::int4 ? to_float(from_float<f16>(scale)) : scale;
+  if (format == QuantFormat::int4) return to_float(from_float<f16>(scale));
+  return std::abs(scale) < 1e-37f ? 0 : scale;
 }
 
 double squared_error(std::span<const float> w, const Codes& codes) {
@@ -47,11 +55,12 @@ Codes absmax_codes(std::span<const float> w, const QuantOptions& options) {
     high = std::fmax(high, x);
   }
   const float most = std::fmax(-low, high);
-  if (options.format == QuantFormat::int8) return {most / 127, 128, 1, 255};
+  if (options.format == QuantFormat::int8)
+    return {stored_scale(options.format, most / 127), 128, 1, 255};
   if (!options.zero_points) return {stored_scale(options.format, most / 7), 8, 1, 15};
   Codes codes{stored_scale(options.format, (high - low) / 15), 0, 0, 15};
   if (codes.scale > 0) {
-    codes.zero = static_cast<int>(std::fmin(15.0f, std::nearbyint(-low / codes.scale)));
+    codes.zero = std::min(15, static_cast<int>(std::lrint(-low * codes.inverse)));
   }
   return codes;
 }
@@ -71,13 +80,13 @@ Codes best_codes(std::span<const float> w, const QuantOptions& options) {
   const bool has_spare_code = options.format == QuantFormat::int4 && !options.zero_points;
   for (int step = 0; step <= kSteps; ++step) {
     Codes codes = widest;
-    codes.scale = stored_scale(options.format,
-                               widest.scale * (1.0f - 0.4f * static_cast<float>(step) / kSteps));
+    codes.rescale(stored_scale(options.format,
+                               widest.scale * (1.0f - 0.4f * static_cast<float>(step) / kSteps)));
     consider(codes);
     if (!has_spare_code) continue;
     codes.least = 0;  // -8, for the sign that needs it
     consider(codes);
-    codes.scale = -codes.scale;
+    codes.rescale(-codes.scale);
     consider(codes);
   }
   return best;
@@ -113,6 +122,49 @@ void widen_row(const ConstMatrixView& matrix, std::int64_t row, std::span<float>
 
 constexpr std::int64_t kNothing = std::numeric_limits<std::int64_t>::max();
 
+QuantizedMatrices empty_like(const ConstMatricesView& weights, const QuantOptions& options) {
+  const bool int4 = options.format == QuantFormat::int4;
+  QuantizedMatrices out;
+  out.format = options.format;
+  out.count = weights.count;
+  out.rows = weights.rows;
+  out.cols = weights.cols;
+  out.group = int4 ? options.group : weights.cols;
+  const std::int64_t rows = out.count * out.rows;
+  out.values.resize(static_cast<std::size_t>(rows * (int4 ? (out.cols + 1) / 2 : out.cols)));
+  out.scales.resize(static_cast<std::size_t>(rows * out.groups()));
+  if (options.zero_points) out.zeros.resize(out.scales.size());
+  return out;
+}
+
+/// Row r of all, from its values `w`. Returns the first column that has no code, or kNothing.
+std::int64_t quantize_row(std::span<const float> w, const QuantOptions& options, std::int64_t r,
+                          QuantizedMatrices& out) {
+  const bool int4 = out.format == QuantFormat::int4;
+  std::uint8_t* values = out.values.data() + r * (int4 ? (out.cols + 1) / 2 : out.cols);
+  for (std::int64_t g = 0; g < out.groups(); ++g) {
+    const std::int64_t begin = g * out.group, size = std::min(out.group, out.cols - begin);
+    const auto part = w.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(size));
+    const Codes codes = options.search == ScaleSearch::mse ? best_codes(part, options)
+                                                           : absmax_codes(part, options);
+    const auto i = static_cast<std::size_t>(r * out.groups() + g);
+    out.scales[i] = codes.scale;
+    if (options.zero_points) out.zeros[i] = static_cast<std::uint8_t>(codes.zero);
+    for (std::int64_t k = 0; k < size; ++k) {
+      const float value = part[static_cast<std::size_t>(k)];
+      const std::int64_t column = begin + k;
+      if (!std::isfinite(value) || !std::isfinite(codes.scale)) return column;
+      const auto code = static_cast<unsigned>(codes.of(value));
+      if (int4) {
+        values[column / 2] |= static_cast<std::uint8_t>(code << (column % 2 * 4));
+      } else {
+        values[column] = static_cast<std::uint8_t>(code);
+      }
+    }
+  }
+  return kNothing;
+}
+
 }  // namespace
 
 std::string_view name_of(QuantFormat format) noexcept {
@@ -127,54 +179,21 @@ std::int64_t QuantizedMatrices::bytes() const noexcept {
 QuantizedMatrices quantize(Context& context, const ConstMatricesView& weights,
                            const QuantOptions& options) {
   validate(weights, options);
-  QuantizedMatrices out;
-  out.format = options.format;
-  out.count = weights.count;
-  out.rows = weights.rows;
-  out.cols = weights.cols;
-  out.group = options.format == QuantFormat::int8 ? weights.cols : options.group;
-  const bool int4 = options.format == QuantFormat::int4;
-  const std::int64_t groups = out.groups(), row_bytes = int4 ? (out.cols + 1) / 2 : out.cols;
-  const std::int64_t rows = out.count * out.rows;
-  out.values.resize(static_cast<std::size_t>(rows * row_bytes));
-  out.scales.resize(static_cast<std::size_t>(rows * groups));
-  if (options.zero_points) out.zeros.resize(out.scales.size());
-
-  std::vector<std::int64_t> first_bad(static_cast<std::size_t>(context.threads()), kNothing);
-  std::vector<std::vector<float>> row_of_thread(static_cast<std::size_t>(context.threads()));
+  QuantizedMatrices out = empty_like(weights, options);
+  const auto threads = static_cast<std::size_t>(context.threads());
+  std::vector<std::int64_t> first_bad(threads, kNothing);
+  std::vector<std::vector<float>> row_of_thread(threads);
   for (auto& row : row_of_thread) row.resize(static_cast<std::size_t>(out.cols));
-  pool_of(context).for_ranges(rows, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
-    const std::span<float> w = row_of_thread[static_cast<std::size_t>(thread)];
-    std::int64_t& bad = first_bad[static_cast<std::size_t>(thread)];
-    for (std::int64_t r = begin; r < end; ++r) {
-      widen_row(weights[r / out.rows], r % out.rows, w);
-      std::uint8_t* values = out.values.data() + r * row_bytes;
-      for (std::int64_t g = 0; g < groups; ++g) {
-        const std::int64_t from = g * out.group;
-        const std::span<const float> part =
-            w.subspan(static_cast<std::size_t>(from),
-                      static_cast<std::size_t>(std::min(out.group, out.cols - from)));
-        const Codes codes = options.search == ScaleSearch::mse ? best_codes(part, options)
-                                                               : absmax_codes(part, options);
-        const auto i = static_cast<std::size_t>(r * groups + g);
-        out.scales[i] = codes.scale;
-        if (options.zero_points) out.zeros[i] = static_cast<std::uint8_t>(codes.zero);
-        for (std::size_t k = 0; k < part.size(); ++k) {
-          const std::int64_t column = from + static_cast<std::int64_t>(k);
-          if (!std::isfinite(part[k]) || !std::isfinite(codes.scale)) {
-            bad = std::min(bad, r * out.cols + column);
-            continue;
-          }
-          const auto code = static_cast<unsigned>(codes.of(part[k]));
-          if (int4) {
-            values[column / 2] |= static_cast<std::uint8_t>(code << (column % 2 * 4));
-          } else {
-            values[column] = static_cast<std::uint8_t>(code);
-          }
+  pool_of(context).for_ranges(
+      out.count * out.rows, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
+        const std::span<float> w = row_of_thread[static_cast<std::size_t>(thread)];
+        for (std::int64_t r = begin; r < end; ++r) {
+          widen_row(weights[r / out.rows], r % out.rows, w);
+          const std::int64_t bad = quantize_row(w, options, r, out);
+          std::int64_t& first = first_bad[static_cast<std::size_t>(thread)];
+          if (bad != kNothing) first = std::min(first, r * out.cols + bad);
         }
-      }
-    }
-  });
+      });
   const std::int64_t bad = *std::min_element(first_bad.begin(), first_bad.end());
   require(bad == kNothing,
           "weights of matrix {}, row {}, near column {} are not finite, or too large for the "
