@@ -55,12 +55,13 @@ if(ONNX_INCLUDE_DIR)
 endif()
 switchyard_part(ONNX ${found} "nothing in this version exports models" libonnx-dev)
 
+# Looked for so that a build can say it is absent; the program is found again when it is needed.
 set(found OFF)
 find_program(GNUPLOT gnuplot)
 if(GNUPLOT)
   set(found ON)
 endif()
-switchyard_part(GNUPLOT ${found} "nothing in this version plots" gnuplot-nox)
+switchyard_part(GNUPLOT ${found} "plot, and the pictures of report" gnuplot-nox)
 
 # Parts that must be there, as the presets cuda and mpi ask: a build without them stops here.
 set(SWITCHYARD_REQUIRE "" CACHE STRING "Optional parts to insist on, e.g. ONEDNN;MPI")

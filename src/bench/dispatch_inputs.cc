@@ -72,6 +72,7 @@ void add_load(Record& record, const Routing& routing, const DispatchPlan& plan) 
   record["max_vio"] = load.max_vio;
   record["load_entropy"] = load.entropy;
   record["experts_active"] = load.experts_active;
+  record["expert_load"] = plan.expert_rows;
   const DropStats drop = drop_stats(plan);
   record["drop_rate"] = drop.drop_rate;
   record["token_drop_rate"] = drop.token_drop_rate;

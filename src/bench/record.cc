@@ -68,6 +68,7 @@ constexpr RecordField kFields[] = {
     {"max_vio", "number", "1", "load_max_over_mean - 1"},
     {"load_entropy", "number", "1", "-sum p ln p / ln E, p = share of an expert; 1 is balanced"},
     {"experts_active", "integer", "1", "experts that kept at least one assignment"},
+    {"expert_load", "numbers", "1", "assignments that each expert kept, [E]; of one draw"},
     {"drop_rate", "number", "1", "dropped assignments / all"},
     {"token_drop_rate", "number", "1", "tokens that lost every assignment / T"},
     {"gate_entropy", "number", "nat", "mean over tokens of -sum w ln w over its K weights"},

@@ -6,9 +6,9 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "base/check.h"
+#include "base/replace_file.h"
 #include "bench/table.h"
 
 namespace switchyard {
@@ -195,21 +195,6 @@ void RecordFile::write_row(const std::string& row) {
   throw_io("write", path_, error);
 }
 
-void RecordFile::replace_array() const {
-  // Through a link, so that rename replaces the file and not the link to it.
-  std::error_code ignored;
-  const auto resolved = std::filesystem::weakly_canonical(path_, ignored);
-  const std::string target = resolved.empty() ? path_ : resolved.string();
-  const std::string aside = fmt::format("{}.{}.tmp", target, ::getpid());
-  const int file = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file < 0) throw_io("write", path_, errno);
-  int error = write_all(file, json_array(array_));
-  if (::close(file) != 0 && error == 0) error = errno;
-  if (error == 0 && ::rename(aside.c_str(), target.c_str()) != 0) error = errno;
-  if (error != 0) {
-    ::unlink(aside.c_str());
-    throw_io("write", path_, error);
-  }
-}
+void RecordFile::replace_array() const { replace_file(path_, json_array(array_)); }
 
 }  // namespace switchyard

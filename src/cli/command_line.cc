@@ -108,8 +108,8 @@ void add(CLI::App& app, const Option& option) {
 std::string usage(const CommandLine& line) {
   std::string out = fmt::format("usage: switchyard {}", line.verb);
   for (const Positional& positional : line.positionals) {
-    out += positional.required ? fmt::format(" {}", positional.name)
-                               : fmt::format(" [{}]", positional.name);
+    const std::string name = positional.name + (positional.repeated ? "..." : "");
+    out += positional.required ? fmt::format(" {}", name) : fmt::format(" [{}]", name);
   }
   return out + " [OPTIONS]";
 }
@@ -130,8 +130,11 @@ bool parse(const CommandLine& line, std::span<const std::string> args) {
   app.set_help_flag();
   for_each_option(line, [&](const Option& option) { add(app, option); });
   for (const Positional& positional : line.positionals) {
-    auto* added = app.add_option_function<std::string>(
-        positional.name, [&positional](const std::string& value) { positional.set(value); });
+    auto* added = app.add_option_function<std::vector<std::string>>(
+        positional.name, [&positional](const std::vector<std::string>& values) {
+          for (const std::string& value : values) positional.set(value);
+        });
+    if (!positional.repeated) added->expected(1);
     added->required(positional.required);
   }
   try {

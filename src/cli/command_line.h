@@ -26,6 +26,7 @@ struct Positional {
   std::string help;
   bool required = true;
   std::function<void(const std::string& value)> set;
+  bool repeated = false;  ///< any number of them; `set` is called for each
 };
 
 /// Everything a verb accepts.

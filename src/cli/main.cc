@@ -21,6 +21,7 @@ constexpr Verb kVerbs[] = {
     {"bench", "measures a part of the layer, checked and beside its limit", run_bench},
     {"info", "this machine, this build and the kernels it chooses", run_info},
     {"plan", "routes one workload and shows where every row goes", run_plan},
+    {"plot", "draws records: time, throughput, limits, drops, load, speed-up", run_plot},
     {"trace", "how evenly a recorded routing trace loads its experts", run_trace},
 };
 
