@@ -15,6 +15,8 @@
 #include "cli/text.h"
 #include "cli/verbs.h"
 #include "cli/workload_options.h"
+#include "report/draw.h"
+#include "report/plot.h"
 
 namespace switchyard::cli {
 namespace {
@@ -25,6 +27,7 @@ struct BenchOptions {
   RecordFormat format = RecordFormat::table;
   std::optional<std::string> out;
   std::optional<std::string> csv_out;
+  std::optional<std::string> plot_out;
   std::optional<double> peak_bw;  ///< bytes/s
   bool resume = false;
   bool dry_run = false;
@@ -117,6 +120,14 @@ OptionGroup output_options(BenchOptions& o) {
                "FILE.csv",
                "append them to a CSV file too",
                [&o](const std::string& text) { o.csv_out = csv_path(text); }},
+              {{"--plot-out"},
+               "FILE",
+               "draw the records to a .png or .svg, as suits the target; `switchyard plot` has all "
+               "kinds",
+               [&o](const std::string& text) {
+                 image_format_of_path(text);
+                 o.plot_out = text;
+               }},
               {{"--resume"},
                "",
                "skip cells that --out already holds with \"ok\":true",
@@ -184,14 +195,37 @@ void check_sources(const Sweep& sweep) {
   }
 }
 
-void resume(Sweep& sweep) {
-  if (!std::filesystem::exists(*sweep.out)) return;
+/// Returns the records that the file already holds.
+std::vector<Record> resume(Sweep& sweep) {
+  if (!std::filesystem::exists(*sweep.out)) return {};
   std::int64_t num_torn = 0;
-  const auto records = read_records(*sweep.out, &num_torn);
+  auto records = read_records(*sweep.out, &num_torn);
   const std::size_t skipped = skip_done(sweep, records);
   message(
       fmt::format("{}: {} of its records are of cells asked for and ok{}", *sweep.out, skipped,
                   num_torn > 0 ? fmt::format("; {} torn rows are measured again", num_torn) : ""));
+  return records;
+}
+
+PlotKind plot_kind_of_target(std::string_view target) {
+  if (target == "perm" || target == "pack" || target == "combine" || target == "dispatch") {
+    return PlotKind::perm;
+  }
+  if (target == "capacity") return PlotKind::drop;
+  if (target == "router" || target == "layer") return PlotKind::latency;
+  return PlotKind::throughput;
+}
+
+/// A picture that cannot be drawn costs no measurement: they are in their files by now.
+Status draw_records(std::string_view target, std::span<const Record> records,
+                    const std::string& path) {
+  try {
+    plot(plot_kind_of_target(target), records, {}, path);
+    return kDone;
+  } catch (const Error& error) {
+    message(fmt::format("switchyard: --plot-out {}: {}", path, error.what()));
+    return status_of(error.code());
+  }
 }
 
 }  // namespace
@@ -229,9 +263,16 @@ Status run_bench(std::span<const std::string> args, const std::string& command) 
     dry_run(sweep, output);
     return kDone;
   }
-  if (options.resume) resume(sweep);
+  if (options.plot_out) require_gnuplot();
+  std::vector<Record> records;
+  if (options.resume) records = resume(sweep);
   RecordOutput output(options.format, files);
-  return run_sweep(sweep, output);
+  const Status status = run_sweep(sweep, output);
+  if (!options.plot_out) return status;
+  std::erase_if(records, [&](const Record& record) { return record.value("bench", "") != bench; });
+  records.insert(records.end(), output.records().begin(), output.records().end());
+  const Status drawn = draw_records(bench, records, *options.plot_out);
+  return status != kDone ? status : drawn;
 }
 
 }  // namespace switchyard::cli

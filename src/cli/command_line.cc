@@ -130,11 +130,13 @@ bool parse(const CommandLine& line, std::span<const std::string> args) {
   app.set_help_flag();
   for_each_option(line, [&](const Option& option) { add(app, option); });
   for (const Positional& positional : line.positionals) {
-    auto* added = app.add_option_function<std::vector<std::string>>(
-        positional.name, [&positional](const std::vector<std::string>& values) {
-          for (const std::string& value : values) positional.set(value);
-        });
-    if (!positional.repeated) added->expected(1);
+    const auto& set = positional.set;
+    auto* added = positional.repeated ? app.add_option_function<std::vector<std::string>>(
+                                            positional.name,
+                                            [&set](const std::vector<std::string>& values) {
+                                              for (const std::string& value : values) set(value);
+                                            })
+                                      : app.add_option_function<std::string>(positional.name, set);
     added->required(positional.required);
   }
   try {

@@ -47,14 +47,14 @@ void RecordOutput::add(const Record& record) {
   }
   if (format_ == RecordFormat::jsonl) print(jsonl_row(record));
   if (format_ == RecordFormat::csv) print(csv_row(record));
-  if (!is_row_format(format_)) records_.push_back(record);
+  records_.push_back(record);
 }
 
 void RecordOutput::finish() {
-  if (format_ == RecordFormat::json || !records_.empty()) {
-    if (!is_row_format(format_)) print(format_records(records_, format_, output_width()));
+  const bool has_document = format_ == RecordFormat::json || !records_.empty();
+  if (has_document && !is_row_format(format_)) {
+    print(format_records(records_, format_, output_width()));
   }
-  records_.clear();
   if (file_is_good()) return;
   if (!keeps_every_field(format_)) {
     for (const Record& record : unsaved_) print(jsonl_row(record));

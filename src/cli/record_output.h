@@ -19,6 +19,9 @@ class RecordOutput {
   /// jsonl and csv go to standard output at once, the other formats with finish().
   void add(const Record& record);
 
+  /// Everything added so far.
+  std::span<const Record> records() const noexcept { return records_; }
+
   /// False once a file has failed: what comes now would not reach it.
   bool file_is_good() const noexcept { return file_error_.empty(); }
 
@@ -30,7 +33,7 @@ class RecordOutput {
   RecordFormat format_;
   std::deque<RecordFile> files_;  // which cannot move
   std::string file_error_;
-  std::vector<Record> records_;
+  std::vector<Record> records_;  // all of them
   std::vector<Record> unsaved_;
 };
 

@@ -82,6 +82,8 @@ std::string image_of(const Picture& picture, ImageFormat format, Theme theme, Wi
   return styled(run_gnuplot(gnuplot_script(picture, {format, width, marked})), picture, theme);
 }
 
+void require_gnuplot() { run_gnuplot("set print '-'\nprint 'here'\n"); }
+
 void draw(const Picture& picture, const std::string& path, Theme theme) {
   const ImageFormat format = image_format_of_path(path);
   replace_file(path, image_of(picture, format, theme));

@@ -33,6 +33,9 @@ ImageFormat image_format_of_path(std::string_view path);
 std::string image_of(const Picture& picture, ImageFormat format, Theme theme = Theme::automatic,
                      Width width = Width::wide);
 
+/// Throws Error(unavailable) when there is no gnuplot: to know before a long measurement.
+void require_gnuplot();
+
 /// Writes the image to a file whose suffix says its format; the file is replaced whole.
 /// Throws as image_of and replace_file do.
 void draw(const Picture& picture, const std::string& path, Theme theme = Theme::automatic);

@@ -9,13 +9,24 @@
 namespace switchyard {
 namespace {
 
-constexpr std::string_view kNamingFields[] = {
-    "bench",       "config",      "impl",          "strategy", "layout",  "routing",
-    "tokens",      "hidden",      "ffn",           "experts",  "top_k",   "capacity_factor",
-    "drop_policy", "renormalise", "router_params", "dtype",    "weights", "activation",
-    "gated",       "threads",     "ranks",         "device",   "cold",    "seed",
-    "isa",         "library",     "cpu",           "gpu",      "host",    "version",
-    "git_sha",     "compiler",    "timestamp"};
+constexpr std::string_view kNamingFields[] = {"bench",         "config",
+                                              "impl",          "strategy",
+                                              "layout",        "routing",
+                                              "batch_size",    "seq_len",
+                                              "tokens",        "hidden",
+                                              "ffn",           "experts",
+                                              "top_k",         "capacity_factor",
+                                              "drop_policy",   "renormalise",
+                                              "router_params", "dtype",
+                                              "weights",       "activation",
+                                              "gated",         "threads",
+                                              "ranks",         "device",
+                                              "cold",          "seed",
+                                              "isa",           "library",
+                                              "cpu",           "gpu",
+                                              "host",          "version",
+                                              "git_sha",       "compiler",
+                                              "timestamp"};
 
 struct Symbol {
   std::string_view field;
@@ -25,6 +36,8 @@ struct Symbol {
 
 constexpr Symbol kSymbols[] = {
     {"tokens", "T ", ""},
+    {"batch_size", "batch ", ""},
+    {"seq_len", "sequence length ", ""},
     {"hidden", "H ", ""},
     {"ffn", "F ", ""},
     {"experts", "E ", ""},
@@ -46,6 +59,8 @@ struct Title {
 
 constexpr Title kTitles[] = {
     {"tokens", "tokens, T"},
+    {"batch_size", "batch size, sequences"},
+    {"seq_len", "sequence length, tokens"},
     {"hidden", "elements of a token row, H"},
     {"ffn", "width of an expert, F"},
     {"experts", "experts, E"},

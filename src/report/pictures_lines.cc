@@ -150,13 +150,23 @@ Picture drop_picture(std::span<const Record> records, const PlotOptions& options
       title_of(selection, "dropped assignments"), subtitle_of(selection, told), {std::move(panel)}};
 }
 
+/// What the efficiency is held against, where that is one bandwidth for all.
+std::string bandwidth_words(const Selection& selection) {
+  const Record& first = selection[selection.used[0]];
+  const std::string peak = text_of(first, "peak_bw_GBps");
+  const bool is_common = std::all_of(selection.used.begin(), selection.used.end(), [&](auto i) {
+    return text_of(selection[i], "peak_bw_GBps") == peak;
+  });
+  if (peak.empty() || !is_common) return "";
+  return fmt::format("; limit: {} GB/s, {}", peak, text_of(first, "peak_bw_source"));
+}
+
 Picture perm_picture(std::span<const Record> records, const PlotOptions& options) {
   constexpr std::string_view kNeeded[] = {"median_ms"};
   Selection selection = select(records, "perm", kNeeded);
-  const bool has_batch = find_record_field("batch_size") != nullptr &&
-                         std::any_of(selection.used.begin(), selection.used.end(), [&](auto i) {
-                           return number_of(selection[i], "batch_size").has_value();
-                         });
+  const bool has_batch = std::any_of(selection.used.begin(), selection.used.end(), [&](auto i) {
+    return number_of(selection[i], "batch_size").has_value();
+  });
   const std::string x = x_or_widest(selection, options, has_batch ? "batch_size" : "tokens");
   selection = with_axis(std::move(selection), x);
   struct Part {
@@ -180,7 +190,7 @@ Picture perm_picture(std::span<const Record> records, const PlotOptions& options
     picture.panels.push_back(std::move(panel));
   }
   picture.title = title_of(selection, "latency, bandwidth and efficiency");
-  picture.subtitle = subtitle_of(selection, told);
+  picture.subtitle = subtitle_of(selection, told) + bandwidth_words(selection);
   return picture;
 }
 
