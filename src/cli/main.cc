@@ -20,6 +20,7 @@ namespace {
 constexpr Verb kVerbs[] = {
     {"bench", "measures a part of the layer, checked and beside its limit", run_bench},
     {"info", "this machine, this build and the kernels it chooses", run_info},
+    {"layout", "where each element lies: an expression, or the library's own layouts", run_layout},
     {"plan", "routes one workload and shows where every row goes", run_plan},
     {"plot", "draws records: time, throughput, limits, drops, load, speed-up", run_plot},
     {"trace", "how evenly a recorded routing trace loads its experts", run_trace},

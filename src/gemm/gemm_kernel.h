@@ -20,7 +20,8 @@ inline constexpr std::int64_t kTileRows = 16;
 /// for r in [0, rows), j in [0, 32). acc is [rows rounded up to 16, 32] f32, 64-byte aligned; rows
 /// of the last tile beyond `rows` may be written with anything.
 ///
-/// Panels hold activations in one of two formats:
+/// Panels hold activations in one of two formats (prepack_layout.h states them, and those of
+/// stripes, as layouts):
 ///   rows   element (r, k) at r * panel_stride + k
 ///   tiles  [r / 16][k / 32][r % 16][k % 32]; panel_stride = elements from one r / 16 to the next
 /// Stripes hold 32 columns of weights, contiguous along depth:

@@ -7,7 +7,7 @@
 namespace switchyard::test {
 namespace {
 
-const std::vector<std::string> kVerbs = {"bench", "info", "trace", "plan"};
+const std::vector<std::string> kVerbs = {"bench", "info", "layout", "trace", "plan"};
 
 /// A run that must fail as usage, with every piece of text in its sentence.
 void expect_refused(const std::string& line, const std::vector<std::string>& pieces,
