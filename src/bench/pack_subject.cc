@@ -1,11 +1,10 @@
 #include "bench/pack_subject.h"
 
 #include "bench/oracle.h"
-#include "bench/stopwatch.h"
+#include "bench/permute.h"
 #include "bench/work.h"
 #include "pack/pack_impl.h"
 #include "plan/plan_impl.h"
-#include "switchyard/pack.h"
 
 namespace switchyard {
 
@@ -25,11 +24,14 @@ Check PackSubject::check() {
 }
 
 void PackSubject::run() {
-  Stopwatch watch;
-  make_plan_with(cell_.impl, in_->context, in_->draws.routing(draw_), in_->options, plan_);
-  stages_[0].value = watch.lap_ms();
-  pack(in_->context, plan_, in_->x.view(), rows_.first(plan_.num_rows()));
-  stages_[1].value = watch.lap_ms();
+  const PermuteTimes times = permute(cell_.impl, in_->context, in_->draws.routing(draw_),
+                                     in_->options, in_->x.view(), plan_, rows_.view());
+  stages_[0].value = times.plan_ms;
+  stages_[1].value = times.pack_ms;
+}
+
+std::span<const Stage> PackSubject::stages() const {
+  return std::span(stages_).subspan(permute_plans_first(cell_.impl) ? 0 : 1);
 }
 
 void PackSubject::describe(Record& record, const Ceilings& ceilings) const {

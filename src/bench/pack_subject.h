@@ -14,7 +14,8 @@ struct PackInputs : DispatchInputs {
   Matrix x;  ///< [T, H]
 };
 
-/// The way in: plan, then token rows to expert rows. cell.impl is how the plan is computed.
+/// The way in: plan, then token rows to expert rows. cell.impl is one of
+/// permute_implementations().
 class PackSubject : public Subject {
  public:
   PackSubject(std::shared_ptr<const PackInputs> in, const Cell& cell);
@@ -22,7 +23,7 @@ class PackSubject : public Subject {
   Check check() override;
   void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }
   void run() override;
-  std::span<const Stage> stages() const override { return stages_; }
+  std::span<const Stage> stages() const override;
   void describe(Record& record, const Ceilings& ceilings) const override;
 
  private:

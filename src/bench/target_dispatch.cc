@@ -4,13 +4,13 @@
 
 #include "bench/dispatch_inputs.h"
 #include "bench/oracle.h"
+#include "bench/permute.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
 #include "bench/work.h"
 #include "pack/pack_impl.h"
 #include "plan/plan_impl.h"
 #include "switchyard/combine.h"
-#include "switchyard/pack.h"
 
 namespace switchyard {
 namespace {
@@ -47,17 +47,18 @@ class DispatchSubject final : public Subject {
   void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }
 
   void run() override {
+    const PermuteTimes times = permute(cell_.impl, in_->context, in_->draws.routing(draw_),
+                                       in_->options, in_->x.view(), plan_, rows_.view());
+    stages_[0].value = times.plan_ms;
+    stages_[1].value = times.pack_ms;
     Stopwatch watch;
-    make_plan_with(cell_.impl, in_->context, in_->draws.routing(draw_), in_->options, plan_);
-    stages_[0].value = watch.lap_ms();
-    const MatrixView rows = rows_.first(plan_.num_rows());
-    pack(in_->context, plan_, in_->x.view(), rows);
-    stages_[1].value = watch.lap_ms();
-    combine(in_->context, plan_, rows, out_.view());
+    combine(in_->context, plan_, rows_.first(plan_.num_rows()), out_.view());
     stages_[2].value = watch.lap_ms();
   }
 
-  std::span<const Stage> stages() const override { return stages_; }
+  std::span<const Stage> stages() const override {
+    return std::span(stages_).subspan(permute_plans_first(cell_.impl) ? 0 : 1);
+  }
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(pack_isa(in_->context));
@@ -97,9 +98,8 @@ constexpr Measurement kMeasurement = {
 }  // namespace
 
 Target dispatch_target() {
-  const auto names = plan_implementations();
   return make_target<kMeasurement>("dispatch", "plan, pack and combine, without experts",
-                                   {names.begin(), names.end()});
+                                   permute_implementations());
 }
 
 }  // namespace switchyard

@@ -1,8 +1,8 @@
-// The way in. The implementations differ in how the plan is computed.
+// The way in. The implementations differ in how they find a row's place, and when they copy it.
 
 #include "bench/pack_subject.h"
+#include "bench/permute.h"
 #include "bench/target_list.h"
-#include "plan/plan_impl.h"
 
 namespace switchyard {
 namespace {
@@ -14,9 +14,8 @@ constexpr Measurement kMeasurement = {
 }  // namespace
 
 Target pack_target() {
-  const auto names = plan_implementations();
   return make_target<kMeasurement>("pack", "plan, then token rows to expert rows",
-                                   {names.begin(), names.end()});
+                                   permute_implementations());
 }
 
 }  // namespace switchyard

@@ -2,8 +2,8 @@
 // bandwidth there is.
 
 #include "bench/pack_subject.h"
+#include "bench/permute.h"
 #include "bench/target_list.h"
-#include "plan/plan_impl.h"
 
 namespace switchyard {
 namespace {
@@ -28,9 +28,8 @@ constexpr Measurement kMeasurement = {
 }  // namespace
 
 Target perm_target() {
-  const auto names = plan_implementations();
   return make_target<kMeasurement>("perm", "pack over batch sizes, against the bandwidth there is",
-                                   {names.begin(), names.end()});
+                                   permute_implementations());
 }
 
 }  // namespace switchyard

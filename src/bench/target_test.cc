@@ -183,6 +183,23 @@ TEST(Targets, CountStrictBytesAsDefined) {
   EXPECT_EQ(run({small_cell("dispatch", "sort")})[0]["bytes_per_token_strict"], both);
 }
 
+TEST(Targets, FusedPackingAgreesInEveryLayout) {
+  for (const char* bench : {"pack", "dispatch"}) {
+    for (const Layout layout : {Layout::compact, Layout::capacity, Layout::block}) {
+      Cell cell = small_cell(bench, "fused");
+      cell.tokens = 1000;
+      cell.top_k = cell.router.top_k = 5;
+      cell.layout = layout;
+      for (const double factor : {0.0, 0.7}) {
+        cell.capacity_factor = factor;
+        const Record record = run({cell})[0];
+        expect_measured(record);
+        EXPECT_FALSE(record.contains("t_plan_ms"));
+      }
+    }
+  }
+}
+
 TEST(Targets, AtomicRowsAreCheckedInAnyOrder) {
   for (const char* bench : {"pack", "perm", "dispatch"}) {
     Cell cell = small_cell(bench, "atomic");

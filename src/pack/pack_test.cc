@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "base/philox.h"
@@ -72,13 +73,24 @@ RC_GTEST_PROP(Pack, EveryKernelFollowsTheFormula, ()) {
     if (!isa_is_available(variant.isa)) continue;
     for (const bool bypass_cache : {false, true}) {
       std::vector<std::byte> out = poison;
-      const PackRows job = {in.data() + in_shift,
-                            in_stride,
-                            plan.token_of_row.data(),
-                            out.data() + out_shift,
-                            out_stride,
-                            row_bytes,
-                            bypass_cache};
+      PackRows job = {in.data() + in_shift,
+                      in_stride,
+                      plan.token_of_row.data(),
+                      out.data() + out_shift,
+                      out_stride,
+                      row_bytes,
+                      bypass_cache};
+      variant.kernel(job, 0, num_rows);
+      RC_ASSERT(out == expected);
+      // The same copies listed in another order.
+      std::vector<std::int32_t> row_of_copy(plan.token_of_row.size());
+      std::iota(row_of_copy.rbegin(), row_of_copy.rend(), 0);
+      const std::vector<std::int32_t> token_of_copy(plan.token_of_row.rbegin(),
+                                                    plan.token_of_row.rend());
+      out = poison;
+      job.token_of_row = token_of_copy.data();
+      job.row_of_copy = row_of_copy.data();
+      job.out = out.data() + out_shift;
       variant.kernel(job, 0, num_rows);
       RC_ASSERT(out == expected);
     }

@@ -53,7 +53,7 @@ void clear_row(std::byte* out, std::int64_t bytes) noexcept {
 
 void pack_bytes_avx512(const PackRows& rows, std::int64_t begin, std::int64_t end) noexcept {
   for (std::int64_t r = begin; r < end; ++r) {
-    std::byte* out = rows.out + r * rows.out_stride;
+    std::byte* out = rows.out + row_of(rows, r) * rows.out_stride;
     const std::int32_t token = rows.token_of_row[r];
     if (token < 0) {
       clear_row(out, rows.row_bytes);

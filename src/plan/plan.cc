@@ -33,6 +33,10 @@ constexpr std::array<Named<RankAssignments>, 4> kImplementations = {{
     {rank_by_atomic, "atomic"},
 }};
 
+// Assignments of which a thread copies the rows soon pay for it.
+constexpr std::int64_t kMinCopiesPerRange = 16;
+constexpr std::int64_t kTokensPlacedAtOnce = 16;
+
 constexpr std::int64_t kMaxRows = std::numeric_limits<std::int32_t>::max();
 
 void require_options(const PlanOptions& options) {
@@ -105,17 +109,21 @@ void renormalise(const Routing& routing, std::int64_t begin, std::int64_t end, D
   }
 }
 
+using TokensPlaced = std::function<void(std::int64_t begin, std::int64_t end)>;
+
 // Turns ranks, which lie where rows will, into rows.
 void place_assignments(Context& context, const Routing& routing, const PlanOptions& options,
-                       const Ranking& ranking, DispatchPlan& plan) {
+                       const Ranking& ranking, const TokensPlaced& placed, DispatchPlan& plan) {
   const TokenRanges ranges = ranking.ranges;
   plan.token_begin[0] = 0;
+  // Who is handed a range's first token reads its begin, which is the end of another range.
+  if (placed) std::ranges::copy(routing.token_begin, plan.token_begin.begin());
   pool_of(context).for_each(ranges.count, [&](std::int64_t range, int) {
     const std::int32_t* base = ranking.base.data() + range * routing.num_experts;
     const std::int64_t first = ranges.begin(range), last = ranges.end(range);
     for (std::int64_t t = first; t < last; ++t) {
       const std::int64_t begin = routing.token_begin[t], end = routing.token_begin[t + 1];
-      plan.token_begin[t + 1] = end;
+      if (!placed) plan.token_begin[t + 1] = end;
       bool dropped = false;
       for (std::int64_t a = begin; a < end; ++a) {
         const std::int32_t e = routing.expert[a];
@@ -128,12 +136,14 @@ void place_assignments(Context& context, const Routing& routing, const PlanOptio
         dropped |= !kept;
       }
       if (dropped && options.renormalise) renormalise(routing, begin, end, plan);
+      const std::int64_t since = (t - first) % kTokensPlacedAtOnce;
+      if (placed && (since == kTokensPlacedAtOnce - 1 || t == last - 1)) placed(t - since, t + 1);
     }
   });
 }
 
 void make_plan_by(RankAssignments rank_assignments, Context& context, const Routing& routing,
-                  const PlanOptions& options, DispatchPlan& plan) {
+                  const PlanOptions& options, DispatchPlan& plan, const TokensPlaced& placed = {}) {
   require_options(options);
   validate_routing(context, routing);
   plan.layout = options.layout;
@@ -145,7 +155,8 @@ void make_plan_by(RankAssignments rank_assignments, Context& context, const Rout
 
   Arena::Scope scope(arena_of(context));
   Ranking ranking;
-  ranking.ranges = token_ranges(context, routing);
+  ranking.ranges =
+      token_ranges(context, routing, placed ? kMinCopiesPerRange : kMinAssignmentsPerRange);
   ranking.rank = plan.row_of_assignment;
   ranking.base = scope.take<std::int32_t>(ranking.ranges.count * routing.num_experts);
   ranking.assigned = scope.take<std::int64_t>(routing.num_experts);
@@ -157,7 +168,7 @@ void make_plan_by(RankAssignments rank_assignments, Context& context, const Rout
     rank_largest_weights(context, routing, plan.capacity, ranking);
   }
   mark_padding(context, plan);
-  place_assignments(context, routing, options, ranking, plan);
+  place_assignments(context, routing, options, ranking, placed, plan);
 }
 
 }  // namespace
@@ -193,6 +204,11 @@ void make_plan_with(std::string_view implementation, Context& context, const Rou
       implementation);
   make_plan_by(value_in(kImplementations, "plan implementation", implementation), context, routing,
                options, plan);
+}
+
+void make_plan_and(Context& context, const Routing& routing, const PlanOptions& options,
+                   DispatchPlan& plan, const TokensPlaced& placed) {
+  make_plan_by(rank_by_counting, context, routing, options, plan, placed);
 }
 
 void make_plan(Context& context, const Routing& routing, const PlanOptions& options,

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -23,5 +25,12 @@ bool plan_is_deterministic(std::string_view implementation) noexcept;
 /// `atomic` with drop policy position, which needs the token order.
 void make_plan_with(std::string_view implementation, Context& context, const Routing& routing,
                     const PlanOptions& options, DispatchPlan& plan);
+
+/// make_plan that hands out tokens as soon as their rows are known: calls placed(begin, end) for
+/// ranges that together cover [0, T), on the thread that placed them. Of the plan those tokens'
+/// part is there by then, and where experts begin. `placed` must not throw.
+void make_plan_and(Context& context, const Routing& routing, const PlanOptions& options,
+                   DispatchPlan& plan,
+                   const std::function<void(std::int64_t begin, std::int64_t end)>& placed);
 
 }  // namespace switchyard

@@ -142,6 +142,32 @@ TEST(Plan, ThreadsAndImplementationsNeverChangeBits) {
   }
 }
 
+TEST(Plan, HandsOutEveryTokenOnceItsRowsAreThere) {
+  for (const std::int64_t tokens : {0, 1, 33, 700}) {
+    const Routing routing =
+        random_routing({.seed = 9, .tokens = tokens, .experts = 7, .top_k = 3, .ragged = true});
+    for (const int threads : {1, 3}) {
+      const PlanOptions options = {.layout = Layout::block, .capacity_factor = 0.9};
+      Context context({.threads = threads, .isa = {}});
+      const DispatchPlan expected = plan_reference(routing, options);
+      std::vector<int> placed(static_cast<std::size_t>(tokens), 0);
+      DispatchPlan plan;
+      make_plan_and(context, routing, options, plan, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t t = begin; t < end; ++t) {
+          bool is_there = plan.token_begin[t] == expected.token_begin[t] &&
+                          plan.token_begin[t + 1] == expected.token_begin[t + 1];
+          for (auto a = plan.token_begin[t]; is_there && a < plan.token_begin[t + 1]; ++a) {
+            is_there = plan.row_of_assignment[a] == expected.row_of_assignment[a];
+          }
+          placed[t] += is_there ? 1 : -1000;
+        }
+      });
+      EXPECT_EQ(placed, std::vector<int>(static_cast<std::size_t>(tokens), 1));
+      EXPECT_TRUE(plans_are_equal(plan, expected));
+    }
+  }
+}
+
 TEST(Plan, ReusesAPlanWhateverItHeld) {
   Context context({.threads = 2, .isa = {}});
   DispatchPlan plan;

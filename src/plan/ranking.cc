@@ -10,9 +10,6 @@
 namespace switchyard {
 namespace {
 
-// Below this many assignments per thread the work is shorter than waking the thread.
-constexpr std::int64_t kMinAssignmentsPerRange = 4096;
-
 /// A cache line of its own, so that threads contend for an expert only, not for its neighbours.
 struct alignas(64) Counter {
   std::atomic<std::int32_t> value{0};
@@ -22,8 +19,9 @@ void clear_base(const Ranking& ranking) { std::ranges::fill(ranking.base, 0); }
 
 }  // namespace
 
-TokenRanges token_ranges(const Context& context, const Routing& routing) noexcept {
-  const std::int64_t least = std::max<std::int64_t>(routing.num_experts, kMinAssignmentsPerRange);
+TokenRanges token_ranges(const Context& context, const Routing& routing,
+                         std::int64_t min_assignments) noexcept {
+  const std::int64_t least = std::max<std::int64_t>(routing.num_experts, min_assignments);
   const std::int64_t count =
       std::min<std::int64_t>(context.threads(), routing.num_assignments() / least);
   return {routing.num_tokens, std::max<std::int64_t>(count, 1)};

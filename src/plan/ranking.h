@@ -17,9 +17,13 @@ struct TokenRanges {
   std::int64_t end(std::int64_t range) const noexcept { return begin(range + 1); }
 };
 
-/// As many ranges as threads, but no more than keep [ranges, E] tables small beside A, so that
-/// filling and adding them up stays linear.
-TokenRanges token_ranges(const Context& context, const Routing& routing) noexcept;
+/// Below this many assignments per thread the work on them is shorter than waking the thread.
+inline constexpr std::int64_t kMinAssignmentsPerRange = 4096;
+
+/// As many ranges as threads, but no more than give each `min_assignments`, nor than keep [ranges,
+/// E] tables small beside A, so that filling and adding them up stays linear.
+TokenRanges token_ranges(const Context& context, const Routing& routing,
+                         std::int64_t min_assignments = kMinAssignmentsPerRange) noexcept;
 
 /// The place of each assignment among those of its expert, in token order:
 ///   base[range of a's token, expert[a]] + rank[a] = #{b < a : expert[b] = expert[a]}
