@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/check.h"
 #include "base/context.h"
@@ -11,6 +12,7 @@
 #include "plan/plan_impl.h"
 #include "plan/plan_reference.h"
 #include "routing/routing_reference.h"
+#include "switchyard/load.h"
 
 namespace switchyard {
 namespace {
@@ -109,6 +111,42 @@ std::vector<double> reference_layer_of(Context& context, ConstMatrixView x, cons
     std::copy(out.begin(), out.end(), ref.begin() + i * x.cols);
   });
   return ref;
+}
+
+void check_drops(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan) {
+  const auto num_assignments = static_cast<double>(routing.expert.size());
+  const double capacity =
+      options.capacity_factor > 0
+          ? std::ceil(options.capacity_factor * num_assignments / routing.num_experts)
+          : num_assignments;
+  // Assignments as an expert ranks them; of equals the first stays in front.
+  std::vector<std::size_t> order(routing.expert.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (options.drop_policy == DropPolicy::probs) {
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return routing.weight[a] > routing.weight[b];
+    });
+  }
+  std::vector<double> taken(index(routing.num_experts));
+  std::vector<bool> is_dropped(order.size());
+  std::int64_t assignments = 0;
+  for (const std::size_t a : order) {
+    is_dropped[a] = ++taken[index(routing.expert[a])] > capacity;
+    assignments += is_dropped[a];
+  }
+  std::int64_t tokens = 0;
+  for (std::size_t t = 0; t < index(routing.num_tokens); ++t) {
+    const std::int64_t begin = routing.token_begin[t], end = routing.token_begin[t + 1];
+    tokens += begin < end && std::all_of(is_dropped.begin() + begin, is_dropped.begin() + end,
+                                         [](bool dropped) { return dropped; });
+  }
+  const DropStats found = drop_stats(plan);
+  const auto expect_share = [](std::string_view what, double share, std::int64_t count, double of) {
+    expect(std::abs(share * of - static_cast<double>(count)) < 0.5,
+           "{} {} of {} were dropped: expected {}", share * of, what, of, count);
+  };
+  expect_share("assignments", found.drop_rate, assignments, num_assignments);
+  expect_share("tokens", found.token_drop_rate, tokens, static_cast<double>(routing.num_tokens));
 }
 
 Check check_packed(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan,

@@ -36,6 +36,10 @@ std::vector<double> reference_layer_of(Context& context, ConstMatrixView x, cons
                                        const DispatchPlan& plan, const LayerWeights& weights,
                                        std::span<const std::int64_t> tokens);
 
+/// Throws Error(check_failed) unless the plan dropped as many assignments, and left as many tokens
+/// with none, as the drop policy says, counted from the routing alone.
+void check_drops(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan);
+
 /// Packed rows are copies: the plan (see check_plan) and every bit must agree, so the tolerance
 /// is 0.
 Check check_packed(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan,

@@ -99,6 +99,7 @@ constexpr RecordField kFields[] = {
     {"quant_group", "integer", "1", "columns of an int4 weight row that share a scale"},
     {"zero_points", "boolean", "", "int4 weights have a zero point for each group"},
     {"scale_search", "string", "", "how scales of integer weights were found: absmax or mse"},
+    {"dropless_capacity_factor", "number", "1", "least capacity factor that drops nothing"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

@@ -70,6 +70,8 @@ constexpr Column kMeasureColumns[] = {
     {"fraction_of_limit", "of limit %", Show::percent, 80},
     {"load_max_over_mean", "max/mean load", Show::ratio, 65},
     {"drop_rate", "dropped %", Show::percent, 45},
+    {"token_drop_rate", "lost tokens %", Show::percent, 44},
+    {"dropless_capacity_factor", "dropless at", Show::ratio, 47},
     {"padding_rows", "padding rows", Show::count, 35},
     {"check_rel_err", "rel. error", Show::error, 75},
     {"peak_rss_bytes", "peak memory", Show::bytes, 5},

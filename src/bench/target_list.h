@@ -12,6 +12,7 @@ Target pack_target();
 Target combine_target();
 Target dispatch_target();
 Target perm_target();
+Target capacity_target();
 Target experts_target();
 Target layer_target();
 

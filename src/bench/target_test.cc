@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 
+#include "bench/oracle.h"
 #include "bench/record.h"
+#include "plan/random_routing.h"
 #include "switchyard/error.h"
 
 namespace switchyard {
@@ -95,7 +98,8 @@ TEST(Targets, MeasureEveryRoutingSource) {
 }
 
 TEST(Targets, MeasureEveryLayoutAndDType) {
-  for (const char* bench : {"pack", "perm", "combine", "dispatch", "experts", "layer"}) {
+  for (const char* bench :
+       {"pack", "perm", "combine", "dispatch", "capacity", "experts", "layer"}) {
     for (const Layout layout : {Layout::compact, Layout::capacity, Layout::block, Layout::fused}) {
       Cell cell = small_cell(bench, find_target(bench).implementations[0]);
       cell.layout = layout;
@@ -181,6 +185,49 @@ TEST(Targets, CountStrictBytesAsDefined) {
   EXPECT_EQ(run({small_cell("pack", "counting")})[0]["bytes_per_token_strict"], both / 2);
   EXPECT_EQ(run({small_cell("combine", "scalar")})[0]["bytes_per_token_strict"], both / 2);
   EXPECT_EQ(run({small_cell("dispatch", "sort")})[0]["bytes_per_token_strict"], both);
+}
+
+TEST(Targets, CapacityDropsLessTheLargerTheFactor) {
+  for (const char* routing : {"uniform", "zipf:1.2", "skew:2:3"}) {
+    for (const DropPolicy policy : {DropPolicy::position, DropPolicy::probs}) {
+      double last = 1;
+      for (const double factor : {0.5, 1.0, 2.0, 6.0}) {
+        Cell cell = small_cell("capacity", "counting");
+        cell.routing = routing;
+        cell.drop_policy = policy;
+        cell.capacity_factor = factor;
+        const Record record = run({cell})[0];
+        expect_measured(record);
+        const double dropped = record["drop_rate"].get<double>();
+        EXPECT_LE(dropped, last);
+        EXPECT_GE(dropped, record["token_drop_rate"].get<double>() / 2);  // K = 2
+        EXPECT_EQ(dropped == 0, factor >= record["dropless_capacity_factor"].get<double>())
+            << record.dump();
+        last = dropped;
+      }
+    }
+  }
+}
+
+TEST(Targets, CapacityCountsDropsByItself) {
+  Context context({.threads = 1, .isa = {}});
+  for (const bool ragged : {false, true}) {
+    const Routing routing = random_routing(
+        {.seed = 3, .tokens = 200, .experts = 8, .top_k = 3, .ragged = ragged, .crowded = 1});
+    for (const DropPolicy policy : {DropPolicy::position, DropPolicy::probs}) {
+      PlanOptions options = {.capacity_factor = 0.4, .drop_policy = policy};
+      DispatchPlan plan;
+      make_plan(context, routing, options, plan);
+      EXPECT_NO_THROW(check_drops(routing, options, plan));
+      DispatchPlan other = plan;
+      *std::ranges::find(other.row_of_assignment, 0) = -1;
+      EXPECT_THROW(check_drops(routing, options, other), Error);
+      options.capacity_factor = 0.5;
+      EXPECT_THROW(check_drops(routing, options, plan), Error);
+      options.capacity_factor = 0;
+      EXPECT_THROW(check_drops(routing, options, plan), Error);
+    }
+  }
 }
 
 TEST(Targets, FusedPackingAgreesInEveryLayout) {
