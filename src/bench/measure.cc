@@ -117,14 +117,19 @@ void finish(Running& cell, const Ceilings& ceilings, const Samples& samples, std
 
 void build_and_check(std::vector<Running>& running, std::span<const Cell> cells,
                      const MakeSubject& make, const std::function<bool()>& stop) {
+  std::int64_t shared = 0;  // resident before the first
   for (std::size_t i = 0; i < cells.size(); ++i) {
     if (stop()) return fail_all(running, kInterrupted);
+    const bool was_reset = reset_peak_rss();
+    const std::int64_t before = peak_rss_bytes();
+    if (i == 0) shared = before;
     try {
       running[i].subject = make(cells[i]);
       check(running[i]);
     } catch (const std::exception& error) {
       fail(running[i], error);
     }
+    if (was_reset) running[i].record["peak_rss_bytes"] = shared + peak_rss_bytes() - before;
   }
 }
 
@@ -281,7 +286,7 @@ std::vector<Record> measure(const Measurement& measurement, std::span<const Cell
   run_group(measurement, cells, options, ceilings, stop, running);
   std::vector<Record> records;
   for (Running& r : running) {
-    r.record["peak_rss_bytes"] = peak_rss_bytes();
+    if (!r.record.contains("peak_rss_bytes")) r.record["peak_rss_bytes"] = peak_rss_bytes();
     add_environment(r.record, "");
     records.push_back(in_schema_order(r.record));
   }

@@ -2,6 +2,7 @@
 
 #include "bench/oracle.h"
 #include "bench/permute.h"
+#include "bench/traffic.h"
 #include "bench/work.h"
 #include "pack/pack_impl.h"
 #include "plan/plan_impl.h"
@@ -39,6 +40,7 @@ void PackSubject::describe(Record& record, const Ceilings& ceilings) const {
   record["deterministic"] = plan_is_deterministic(cell_.impl);
   const double bytes = packed_bytes(cell_, in_->plans);
   record["bytes"] = bytes;
+  record["bytes_moved"] = moved_by_pack(cell_, in_->plans, !permute_plans_first(cell_.impl));
   record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans) / 2;
   add_limit(record, bandwidth_limit(bytes, ceilings.gather_bw));
   add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);

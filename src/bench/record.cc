@@ -59,7 +59,8 @@ constexpr RecordField kFields[] = {
     {"bytes_per_token_strict", "number", "bytes", "(2 + 2K) * H * element size, pack and combine"},
     {"bw_GiBps_strict", "number", "GiB/s", "strict bytes / median"},
     {"weight_bytes", "number", "bytes", "weights of the distinct experts that were touched"},
-    {"peak_rss_bytes", "integer", "bytes", "peak resident memory of the process during the cell"},
+    {"peak_rss_bytes", "integer", "bytes",
+     "peak resident memory of the process with this implementation"},
     {"limit_ms", "number", "ms", "max(flops / peak, bytes / bandwidth), both measured here"},
     {"limit_kind", "string", "", "which of the two: compute or memory"},
     {"fraction_of_limit", "number", "1", "limit_ms / median_ms"},
@@ -100,6 +101,7 @@ constexpr RecordField kFields[] = {
     {"zero_points", "boolean", "", "int4 weights have a zero point for each group"},
     {"scale_search", "string", "", "how scales of integer weights were found: absmax or mse"},
     {"dropless_capacity_factor", "number", "1", "least capacity factor that drops nothing"},
+    {"bytes_moved", "number", "bytes", "read and written on the way: copies and padding too"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

@@ -74,6 +74,7 @@ constexpr Column kMeasureColumns[] = {
     {"dropless_capacity_factor", "dropless at", Show::ratio, 63},
     {"padding_rows", "padding rows", Show::count, 35},
     {"check_rel_err", "rel. error", Show::error, 75},
+    {"bytes_moved", "moved", Show::bytes, 6},
     {"peak_rss_bytes", "peak memory", Show::bytes, 5},
 };
 

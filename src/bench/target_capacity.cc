@@ -8,6 +8,7 @@
 #include "bench/pack_subject.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
+#include "bench/traffic.h"
 #include "bench/work.h"
 #include "pack/pack_impl.h"
 #include "switchyard/combine.h"
@@ -76,6 +77,7 @@ class CapacitySubject final : public Subject {
     const double in = packed_bytes(cell_, in_->plans);
     const double back = combined_bytes(cell_, in_->plans);
     record["bytes"] = select + in + back;
+    record["bytes_moved"] = select + moved_by_pack(cell_, in_->plans) + back;
     record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans);
     Limit limit = bandwidth_limit(in, ceilings.gather_bw);
     limit.ms += bandwidth_limit(back, ceilings.copy_bw).ms;

@@ -7,6 +7,7 @@
 #include "bench/permute.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
+#include "bench/traffic.h"
 #include "bench/work.h"
 #include "pack/pack_impl.h"
 #include "plan/plan_impl.h"
@@ -66,6 +67,8 @@ class DispatchSubject final : public Subject {
     const double in = packed_bytes(cell_, in_->plans);
     const double back = combined_bytes(cell_, in_->plans);
     record["bytes"] = in + back;
+    record["bytes_moved"] =
+        moved_by_pack(cell_, in_->plans, !permute_plans_first(cell_.impl)) + back;
     record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans);
     Limit limit = bandwidth_limit(in, ceilings.gather_bw);
     limit.ms += bandwidth_limit(back, ceilings.copy_bw).ms;

@@ -3,6 +3,7 @@
 #include "bench/expert_inputs.h"
 #include "bench/oracle.h"
 #include "bench/target_list.h"
+#include "bench/traffic.h"
 #include "bench/work.h"
 #include "layer/layer_reference.h"
 
@@ -70,6 +71,7 @@ class ExpertsSubject final : public Subject {
     const double bytes = weight_bytes + row_bytes(cell_, in_rows + kept);
     record["flops"] = flops;
     record["bytes"] = bytes;
+    record["bytes_moved"] = moved_by_experts(cell_, in_->plans);
     record["weight_bytes"] = weight_bytes;
     add_limit(record, work_limit(flops, peak_of(ceilings, experts_->isa(), cell_.weights), bytes,
                                  ceilings.read_bw));

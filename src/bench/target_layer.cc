@@ -8,6 +8,7 @@
 #include "bench/router_inputs.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
+#include "bench/traffic.h"
 #include "bench/work.h"
 #include "layer/layer_reference.h"
 #include "switchyard/layer.h"
@@ -98,12 +99,17 @@ class LayerSubject final : public Subject {
     const double weight_bytes = expert_bytes(cell_, in_->plans.mean(active_experts));
     double flops = expert_flops(cell_, in_->plans.mean(kept_assignments));
     double bytes = weight_bytes + row_bytes(cell_, 2 * static_cast<double>(cell_.tokens));
+    double moved = moved_by_experts(cell_, in_->plans) + combined_bytes(cell_, in_->plans);
+    if (cell_.layout != Layout::fused) moved += moved_by_pack(cell_, in_->plans);
     if (in_->has_router) {
+      moved += row_bytes(cell_, static_cast<double>(cell_.tokens) + cell_.experts) +
+               2 * logits_bytes(cell_);
       flops += router_flops(cell_);
       bytes += row_bytes(cell_, cell_.experts);
     }
     record["flops"] = flops;
     record["bytes"] = bytes;
+    record["bytes_moved"] = moved;
     record["weight_bytes"] = weight_bytes;
     add_limit(record, work_limit(flops, peak_of(ceilings, layer_.experts().isa()), bytes,
                                  ceilings.read_bw));

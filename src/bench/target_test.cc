@@ -187,6 +187,29 @@ TEST(Targets, CountStrictBytesAsDefined) {
   EXPECT_EQ(run({small_cell("dispatch", "sort")})[0]["bytes_per_token_strict"], both);
 }
 
+TEST(Targets, CountBytesMovedAsTheLayoutMovesThem) {
+  constexpr double kRow = 72 * 2, kKept = 37 * 2, kTokens = 37;
+  const auto moved = [](const char* bench, const char* impl, Layout layout) {
+    Cell cell = small_cell(bench, impl);
+    cell.layout = layout;
+    const Record record = run({cell})[0];
+    EXPECT_TRUE(is_unavailable(record) || record["ok"].get<bool>()) << record.dump();
+    return record.value("bytes_moved", 0.0);
+  };
+  // Every token keeps its two rows, so a compact pack reads and writes each row.
+  EXPECT_EQ(moved("pack", "counting", Layout::compact), 2 * kKept * kRow);
+  EXPECT_EQ(moved("pack", "fused", Layout::compact), (kTokens + kKept) * kRow);
+  EXPECT_GT(moved("pack", "counting", Layout::block), 2 * kKept * kRow);
+  EXPECT_EQ(moved("combine", "gather_sum", Layout::compact), (kTokens + kKept) * kRow);
+  // Rows in and out, F wide values between, weights of the six experts.
+  EXPECT_EQ(moved("experts", "grouped", Layout::compact),
+            2 * kKept * kRow + 2 * kKept * 40 * 2 + 6 * 3 * 72 * 40 * 2);
+  EXPECT_EQ(moved("layer", "grouped", Layout::compact) - moved("layer", "grouped", Layout::fused),
+            2 * kKept * kRow);
+  const double padded = moved("experts", "padded", Layout::compact);
+  EXPECT_TRUE(padded == 0 || padded > moved("experts", "grouped", Layout::compact));
+}
+
 TEST(Targets, CapacityDropsLessTheLargerTheFactor) {
   for (const char* routing : {"uniform", "zipf:1.2", "skew:2:3"}) {
     for (const DropPolicy policy : {DropPolicy::position, DropPolicy::probs}) {

@@ -1,0 +1,40 @@
+#include "bench/traffic.h"
+
+#include <algorithm>
+
+#include "bench/cost.h"
+#include "bench/work.h"
+
+namespace switchyard {
+namespace {
+
+double fullest(const DispatchPlan& plan) {
+  return static_cast<double>(*std::ranges::max_element(plan.expert_rows));
+}
+
+}  // namespace
+
+double moved_by_pack(const Cell& cell, const Plans& plans, bool reads_tokens_once) {
+  return plans.mean([&](const DispatchPlan& plan) {
+    const std::int64_t read = reads_tokens_once ? kept_tokens(plan) : kept_assignments(plan);
+    return row_bytes(cell, static_cast<double>(read + plan.num_rows()));
+  });
+}
+
+double moved_by_experts(const Cell& cell, const Plans& plans) {
+  const auto element = static_cast<double>(size_of(cell.dtype));
+  const bool is_padded = cell.impl == "padded";
+  return plans.mean([&](const DispatchPlan& plan) {
+    const auto kept = static_cast<double>(kept_assignments(plan));
+    const auto num_experts = static_cast<double>(plan.num_experts);
+    const double computed = is_padded ? num_experts * fullest(plan) : kept;
+    double rows = 2 * computed;                           // into the first product, out of the last
+    if (is_padded) rows += (kept + computed) + 2 * kept;  // the copies in and back
+    if (cell.impl == "loop" && plan.layout == Layout::fused) rows += 2 * kept;
+    const double between = 2 * computed * static_cast<double>(cell.ffn) * element;
+    const double experts = is_padded ? num_experts : static_cast<double>(active_experts(plan));
+    return row_bytes(cell, rows) + between + expert_bytes(cell, experts);
+  });
+}
+
+}  // namespace switchyard
