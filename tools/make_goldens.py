@@ -3,6 +3,7 @@
 each strategy. Deterministic: running it again changes nothing. Usage: tools/make_goldens.py"""
 
 import json
+import math
 import pathlib
 import zlib
 
@@ -120,6 +121,85 @@ def sinkhorn(x, p, **_):
     return experts, softmax(chosen) if p["top_k"] > 1 else 1 / (1 + np.exp(-chosen))
 
 
+def expert_choice(x, p, **_):
+    probabilities = softmax(x)
+    tokens, experts = x.shape
+    capacity = min(tokens, math.ceil(p["choice_capacity"] * tokens * p["top_k"] / experts))
+    taken = np.zeros(x.shape, dtype=bool)
+    np.put_along_axis(taken.T, top(probabilities.T, capacity), True, axis=-1)
+    chosen = [sorted(np.flatnonzero(row), key=lambda e, t=t: -probabilities[t, e])
+              for t, row in enumerate(taken)]
+    return chosen, [probabilities[t, row] for t, row in enumerate(chosen)]
+
+
+def hungarian(cost):
+    """Column of each row in the cheapest perfect matching, by shortest augmenting paths."""
+    n = len(cost)
+    row_price, column_price = np.zeros(n + 1), np.zeros(n + 1)
+    row_of, came_from = np.zeros(n + 1, dtype=int), np.zeros(n + 1, dtype=int)
+    for row in range(1, n + 1):
+        row_of[0], column = row, 0
+        least, used = np.full(n + 1, np.inf), np.zeros(n + 1, dtype=bool)
+        while row_of[column]:
+            used[column] = True
+            reduced = cost[row_of[column] - 1] - row_price[row_of[column]] - column_price[1:]
+            better = ~used[1:] & (reduced < least[1:])
+            least[1:][better], came_from[1:][better] = reduced[better], column
+            free = np.where(used[1:], np.inf, least[1:])
+            step = free.min()
+            row_price[row_of[used]] += step
+            column_price[used] -= step
+            least[~used] -= step
+            column = int(free.argmin()) + 1
+        while column:
+            row_of[column] = row_of[came_from[column]]
+            column = came_from[column]
+    return np.argsort(row_of[1:])
+
+
+def balanced(x):
+    """The balanced assignment of the largest sum: floor(T/E) slots for tokens, one more that a
+    token or a dummy may have."""
+    tokens, experts = x.shape
+    floor, remainder = divmod(tokens, experts)
+    extra = 1 if remainder else 0
+    dummies = experts - remainder if remainder else 0
+    expert_of_slot = np.repeat(np.arange(experts), floor).tolist() + list(range(experts)) * extra
+    cost = np.zeros((tokens + dummies, len(expert_of_slot)))
+    cost[:tokens] = -x[:, expert_of_slot]
+    cost[tokens:, :floor * experts] = 1e9
+    return np.array(expert_of_slot)[hungarian(cost)[:tokens]]
+
+
+def base(x, p, **_):
+    experts = balanced(x)
+    best = pick(x, experts[:, None]).sum()
+    for t, e in enumerate(experts):  # no other assignment is as good
+        without = x.copy()
+        without[t, e] = -1e6
+        assert pick(x, balanced(without)[:, None]).sum() < best - 1e-9
+    chosen = pick(x, experts[:, None])
+    return experts[:, None], 1 / (1 + np.exp(-chosen))
+
+
+def noisy_topk(x, p, noise, **_):
+    seed, purpose = p["seed"], int.from_bytes(b"nois", "big")
+    std = np.full(x.shape, p["noise_std"]) if noise is None else np.log1p(np.exp(noise))
+    normal = np.zeros(x.shape)
+    for t, e in np.ndindex(x.shape):
+        words = philox4x32((t, 0, e // 4, purpose), (seed & 0xFFFFFFFF, seed >> 32))
+        first, second = words[e % 4 // 2 * 2] / 2**32, words[e % 4 // 2 * 2 + 1] / 2**32
+        normal[t, e] = (math.sqrt(-2 * math.log(1 - first)) *
+                        (math.cos, math.sin)[e % 2](2 * math.pi * second))
+    noisy = x + normal * std
+    experts = top(noisy, p["top_k"])
+    return experts, softmax(pick(noisy, experts))
+
+
+def soft_moe(x, p, **_):
+    return softmax(x.T), softmax(x)
+
+
 PARAMS = dict(top_k=4, norm_topk=True, temperature=1.0, n_group=1, topk_group=1,
               routed_scaling_factor=1.0, seed=17)
 CASES = {
@@ -135,7 +215,15 @@ CASES = {
     random: [dict(), dict(top_k=16, seed=5)],
     sinkhorn: [dict(sinkhorn_iters=10), dict(sinkhorn_iters=1, top_k=1),
                dict(sinkhorn_iters=50, top_k=2, temperature=0.5)],
+    expert_choice: [dict(choice_capacity=1.0), dict(choice_capacity=1.25, top_k=2),
+                    dict(choice_capacity=0.3, top_k=1), dict(choice_capacity=4.0)],
+    base: [dict()],
+    noisy_topk: [dict(noise_std=1.0), dict(noise_std=0.25, top_k=2, seed=2**40 + 3),
+                 dict(noise_std=0.0), dict(noise_std=1.0, with_noise_logits=True)],
+    soft_moe: [dict(slots_per_expert=2)],
 }
+
+SHAPE_EXPERTS = {base: 5}
 
 
 def main():
@@ -144,17 +232,30 @@ def main():
         # By name, so that a new strategy leaves the other files as they are.
         generator = np.random.RandomState(zlib.crc32(strategy.__name__.encode()))
         # Multiples of 1/64 are exact in f32 and in decimal, and make some ties.
-        x = np.round(generator.normal(0, 2, (TOKENS, EXPERTS)) * 64) / 64
-        bias = np.round(generator.normal(0, 0.1, EXPERTS) * 64) / 64
+        num_experts = SHAPE_EXPERTS.get(strategy, EXPERTS)
+        x = np.round(generator.normal(0, 2, (TOKENS, num_experts)) * 64) / 64
+        bias = np.round(generator.normal(0, 0.1, num_experts) * 64) / 64
         ids = [int(i) for i in generator.randint(0, 50000, TOKENS)]
+        noise = np.round(generator.normal(0, 1, x.shape) * 64) / 64
         cases = []
         for changes in variants:
             params = PARAMS | changes
-            experts, weights = strategy(x, params, bias=bias, ids=ids)
-            cases.append(dict(params=params, expert=experts.tolist(),
-                              weight=np.round(weights, 9).tolist()))
+            with_noise = params.pop("with_noise_logits", False)
+            who, weights = strategy(x, params, bias=bias, ids=ids,
+                                    noise=noise if with_noise else None)
+            weights = [[round(float(w), 9) for w in row] for row in weights]
+            if strategy is soft_moe:
+                who = [[round(float(w), 9) for w in row] for row in who]
+                cases.append(dict(params=params, dispatch=who, combine=weights))
+                continue
+            cases.append(dict(params=params, expert=[[int(e) for e in row] for row in who],
+                              weight=weights))
+            if with_noise:
+                cases[-1]["with_noise_logits"] = True
         golden = dict(strategy=strategy.__name__, logits=x.tolist(), bias=bias.tolist(),
                       token_ids=ids, cases=cases)
+        if strategy is noisy_topk:
+            golden["noise_logits"] = noise.tolist()
         lines = json.dumps(golden).replace('"cases": [', '"cases": [\n').replace('}, {', '},\n{')
         (OUT / f"routing_{strategy.__name__}.json").write_text(lines.replace('], [', '],\n[') + "\n")
 

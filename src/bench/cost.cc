@@ -31,6 +31,16 @@ double packed_rows(const Cell& cell, const std::vector<double>& kept, double cap
   return double_of(cell.experts) * (capacity > 0 ? capacity : fullest);
 }
 
+// Every slot of every expert is a row, whatever the logits.
+ExpectedLoad load_of_slots(const Cell& cell) {
+  const double slots = double_of(cell.experts) * double_of(cell.router.slots_per_expert);
+  return {.assignments = 0,
+          .kept = slots,
+          .active = double_of(cell.experts),
+          .max_rows = double_of(cell.router.slots_per_expert),
+          .rows = slots};
+}
+
 }  // namespace
 
 CellCost cell_cost(const Cost& cost) {
@@ -40,6 +50,7 @@ CellCost cell_cost(const Cost& cost) {
 }
 
 ExpectedLoad expected_load(const Cell& cell, const RoutingSource& source) {
+  if (strategy_of(cell).is_soft()) return load_of_slots(cell);
   Cell sample = cell;
   if (source.gives_logits()) {
     sample.tokens = std::min(cell.tokens, std::max<std::int64_t>(1, kSampleLogits / cell.experts));
@@ -56,6 +67,7 @@ ExpectedLoad expected_load(const Cell& cell, const RoutingSource& source) {
           ? std::ceil(cell.capacity_factor * assignments / double_of(cell.experts))
           : 0;
   ExpectedLoad load;
+  load.assignments = assignments;
   for (double& n : rows) {
     // Three standard deviations of a count cover what the sample could not see.
     if (scale > 1) n = n * scale + 3 * std::sqrt(n * scale);
@@ -83,13 +95,14 @@ double expert_flops(const Cell& cell, double rows) {
   return 2 * (cell.gated ? 3 : 2) * rows * double_of(cell.hidden) * double_of(cell.ffn);
 }
 
-double routing_bytes(const Cell& cell) {
+double routing_bytes(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = double_of(cell.tokens);
   const double logits = tokens * double_of(cell.experts) * sizeof(float);
-  const double assignments = tokens * double_of(cell.top_k);
+  // Strategies that look at all tokens keep a matrix like the logits.
+  const double scratch = strategy_of(cell).causal ? 0 : logits;
   // Of an assignment: expert, weight; its row, its weight in the plan; its row's token.
-  const double of_draw = logits + assignments * 20 + tokens * 16;
-  return of_draw * double_of(num_draws(cell));
+  const double of_draw = logits + load.assignments * 20 + tokens * 16;
+  return of_draw * double_of(num_draws(cell)) + scratch;
 }
 
 double implementation_bytes(const Cell& cell, const ExpectedLoad& load) {

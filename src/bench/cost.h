@@ -23,10 +23,11 @@ CellCost cell_cost(const Cost& cost);
 /// The load that a cell's routing puts on its experts, known before the cell is built: drawn when
 /// T*E is small or the source is a trace, else scaled up from the first tokens.
 struct ExpectedLoad {
-  double kept = 0;      ///< assignments, dropped ones left out
-  double active = 0;    ///< experts with kept assignments
-  double max_rows = 0;  ///< kept by the fullest expert
-  double rows = 0;      ///< packed, padding included
+  double assignments = 0;  ///< of tokens to experts, dropped ones too
+  double kept = 0;         ///< assignments, dropped ones left out
+  double active = 0;       ///< experts with kept assignments
+  double max_rows = 0;     ///< kept by the fullest expert
+  double rows = 0;         ///< packed, padding included
 };
 
 ExpectedLoad expected_load(const Cell& cell, const RoutingSource& source);
@@ -41,7 +42,7 @@ double expert_bytes(const Cell& cell, double experts);
 double expert_flops(const Cell& cell, double rows);
 
 /// Memory of the routings and plans of all draws, and of scratch that routing takes.
-double routing_bytes(const Cell& cell);
+double routing_bytes(const Cell& cell, const ExpectedLoad& load);
 
 /// Experts of cell.impl: prepacked weights, and scratch for the load.
 double implementation_bytes(const Cell& cell, const ExpectedLoad& load);

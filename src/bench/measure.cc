@@ -281,6 +281,9 @@ std::vector<Record> measure(const Measurement& measurement, std::span<const Cell
   for (std::size_t i = 0; i < cells.size(); ++i) {
     running[i].record = identity_of(measurement, cells[i], options);
     running[i].record["ok"] = true;
+    if (running[i].record.contains("strategy")) {
+      running[i].record["causal"] = strategy_of(cells[i]).causal;
+    }
   }
   reset_peak_rss();
   run_group(measurement, cells, options, ceilings, stop, running);

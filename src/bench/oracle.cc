@@ -74,9 +74,12 @@ Check check_routing(const Cell& cell, const Draws& draws, const Routing& routing
   double norm = 0;
   for (std::int64_t t = 0; t < ref.num_tokens; ++t) {
     if (close_calls[index(t)]) continue;
-    for (auto a = index(ref.token_begin[index(t)]); a < index(ref.token_begin[index(t + 1)]); ++a) {
-      const double weight = ref.weight[a];
-      error += (routing.weight[a] - weight) * (routing.weight[a] - weight);
+    // The others have as many experts in both, but not from the same place on.
+    const auto begin = ref.token_begin[index(t)], own_begin = routing.token_begin[index(t)];
+    for (std::int64_t i = 0; i < ref.token_begin[index(t + 1)] - begin; ++i) {
+      const double weight = ref.weight[index(begin + i)];
+      const double off = routing.weight[index(own_begin + i)] - weight;
+      error += off * off;
       norm += weight * weight;
     }
   }

@@ -48,7 +48,7 @@ void PackSubject::describe(Record& record, const Ceilings& ceilings) const {
 
 Cost pack_cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
-  return {.shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell),
+  return {.shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell, load),
           .own_bytes = row_bytes(cell, load.rows),
           .flops = 0,
           .touched_bytes = row_bytes(cell, tokens + load.rows)};

@@ -102,6 +102,8 @@ constexpr RecordField kFields[] = {
     {"scale_search", "string", "", "how scales of integer weights were found: absmax or mse"},
     {"dropless_capacity_factor", "number", "1", "least capacity factor that drops nothing"},
     {"bytes_moved", "number", "bytes", "read and written on the way: copies and padding too"},
+    {"causal", "boolean", "",
+     "experts and weights do not depend on later tokens, so it can decode"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

@@ -72,8 +72,8 @@ class CapacitySubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(pack_isa(in_->context));
-    const double select =
-        selection_bytes(cell_) + (in_->draws.has_logits() ? logits_bytes(cell_) : 0);
+    const double select = selection_bytes(mean_assignments(in_->draws)) +
+                          (in_->draws.has_logits() ? logits_bytes(cell_) : 0);
     const double in = packed_bytes(cell_, in_->plans);
     const double back = combined_bytes(cell_, in_->plans);
     record["bytes"] = select + in + back;
@@ -105,11 +105,11 @@ class CapacitySubject final : public Subject {
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
-  return {
-      .shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell),
-      .own_bytes = row_bytes(cell, load.rows + tokens) + selection_bytes(cell),
-      .flops = 2 * load.kept * static_cast<double>(cell.hidden),
-      .touched_bytes = selection_bytes(cell) + row_bytes(cell, 2 * tokens + load.rows + load.kept)};
+  return {.shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell, load),
+          .own_bytes = row_bytes(cell, load.rows + tokens) + selection_bytes(load.assignments),
+          .flops = 2 * load.kept * static_cast<double>(cell.hidden),
+          .touched_bytes = selection_bytes(load.assignments) +
+                           row_bytes(cell, 2 * tokens + load.rows + load.kept)};
 }
 
 constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};

@@ -99,7 +99,7 @@ class CombineSubject final : public Subject {
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
-  return {.shared_bytes = row_bytes(cell, load.rows) + routing_bytes(cell),
+  return {.shared_bytes = row_bytes(cell, load.rows) + routing_bytes(cell, load),
           .own_bytes = row_bytes(cell, tokens),
           .flops = 2 * load.kept * static_cast<double>(cell.hidden),
           .touched_bytes = row_bytes(cell, tokens + load.kept)};

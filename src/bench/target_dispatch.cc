@@ -88,7 +88,7 @@ class DispatchSubject final : public Subject {
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
-  return {.shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell),
+  return {.shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell, load),
           .own_bytes = row_bytes(cell, load.rows + tokens),
           .flops = 2 * load.kept * static_cast<double>(cell.hidden),
           .touched_bytes = row_bytes(cell, 2 * tokens + load.rows + load.kept)};

@@ -87,7 +87,8 @@ class ExpertsSubject final : public Subject {
 };
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
-  return {.shared_bytes = raw_expert_bytes(cell) + row_bytes(cell, load.rows) + routing_bytes(cell),
+  return {.shared_bytes =
+              raw_expert_bytes(cell) + row_bytes(cell, load.rows) + routing_bytes(cell, load),
           .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, load.rows),
           .flops = expert_flops(cell, load.kept),
           .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * load.kept)};

@@ -36,7 +36,10 @@ struct Inputs : RouterInputs {
     if (draws.has_logits()) require_passed(check_routing(cell, draws, routing));
     check_plan(routing, options, plan);
     reference.tokens = covering_tokens(
-        routing, plan, affordable_sample(cell.top_k * expert_flops(cell, 1) / 2), cell.seed);
+        routing, plan,
+        affordable_sample(mean_assignments(draws) / static_cast<double>(cell.tokens) *
+                          expert_flops(cell, 1) / 2),
+        cell.seed);
     reference.out = reference_layer_of(c, x_of(0), routing, plan, weights, reference.tokens);
   }
 
@@ -147,7 +150,7 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
   const double weights = expert_bytes(cell, static_cast<double>(cell.experts));
   const bool router = has_router(cell);
-  return {.shared_bytes = weights + router_input_bytes(cell) + routing_bytes(cell),
+  return {.shared_bytes = weights + router_input_bytes(cell) + routing_bytes(cell, load),
           .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, 2 * load.rows + tokens) +
                        tokens * cell.experts * sizeof(float),
           .flops = expert_flops(cell, load.kept) + (router ? router_flops(cell) : 0),

@@ -96,7 +96,7 @@ class RouterSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(naive_ ? Isa::portable : topk_variant(in_->context.isa()).isa);
-    double bytes = selection_bytes(cell_) + packed_bytes(cell_, in_->plans);
+    double bytes = selection_bytes(mean_assignments(in_->draws)) + packed_bytes(cell_, in_->plans);
     double flops = 0;
     if (product_) {
       flops = router_flops(cell_);
@@ -143,10 +143,11 @@ class RouterSubject final : public Subject {
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
-  return {.shared_bytes = router_input_bytes(cell) + routing_bytes(cell),
-          .own_bytes = row_bytes(cell, load.rows) + 2 * logits_bytes(cell) + selection_bytes(cell),
+  return {.shared_bytes = router_input_bytes(cell) + routing_bytes(cell, load),
+          .own_bytes = row_bytes(cell, load.rows) + 2 * logits_bytes(cell) +
+                       selection_bytes(load.assignments),
           .flops = has_router(cell) ? router_flops(cell) : 0,
-          .touched_bytes = selection_bytes(cell) + row_bytes(cell, tokens + load.rows)};
+          .touched_bytes = selection_bytes(load.assignments) + row_bytes(cell, tokens + load.rows)};
 }
 
 constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};

@@ -47,7 +47,7 @@ class TopkSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(naive_ ? Isa::portable : topk_variant(in_->context.isa()).isa);
-    const double bytes = logits_bytes(cell_) + selection_bytes(cell_);
+    const double bytes = logits_bytes(cell_) + selection_bytes(mean_assignments(in_->draws));
     record["bytes"] = bytes;
     add_limit(record, bandwidth_limit(bytes, ceilings.read_bw));
     DispatchPlan plan;
@@ -64,10 +64,12 @@ class TopkSubject final : public Subject {
   std::int64_t draw_ = 0;
 };
 
-Cost cost(const Cell& cell, const ExpectedLoad&) {
-  const double bytes = logits_bytes(cell) + selection_bytes(cell);
-  return {
-      .shared_bytes = routing_bytes(cell), .own_bytes = bytes, .flops = 0, .touched_bytes = bytes};
+Cost cost(const Cell& cell, const ExpectedLoad& load) {
+  const double bytes = logits_bytes(cell) + selection_bytes(load.assignments);
+  return {.shared_bytes = routing_bytes(cell, load),
+          .own_bytes = bytes,
+          .flops = 0,
+          .touched_bytes = bytes};
 }
 
 constexpr std::string_view kNotApplicable[] = {

@@ -26,8 +26,16 @@ double logits_bytes(const Cell& cell) {
   return static_cast<double>(cell.tokens) * cell.experts * sizeof(float);
 }
 
-double selection_bytes(const Cell& cell) {
-  return static_cast<double>(cell.tokens) * cell.top_k * (sizeof(std::int32_t) + sizeof(float));
+double selection_bytes(double assignments) {
+  return assignments * (sizeof(std::int32_t) + sizeof(float));
+}
+
+double mean_assignments(const Draws& draws) {
+  double sum = 0;
+  for (std::int64_t d = 0; d < draws.count(); ++d) {
+    sum += static_cast<double>(draws.routing(d).num_assignments());
+  }
+  return sum / static_cast<double>(draws.count());
 }
 
 double router_flops(const Cell& cell) {

@@ -20,7 +20,10 @@ double combined_bytes(const Cell& cell, const Plans& plans);
 
 /// Bytes of [T, E] logits; of the experts and weights chosen from them.
 double logits_bytes(const Cell& cell);
-double selection_bytes(const Cell& cell);
+double selection_bytes(double assignments);
+
+/// Mean over the draws.
+double mean_assignments(const Draws& draws);
 
 /// 2*T*H*E of the linear router.
 double router_flops(const Cell& cell);

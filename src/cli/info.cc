@@ -189,16 +189,32 @@ void print_machine(PrintFormat format, bool measure) {
   print(format == PrintFormat::json ? json_of(sections) : table_of(sections));
 }
 
+/// "a, b" as a list.
+std::vector<std::string> names_in(std::string_view text) {
+  std::vector<std::string> names;
+  while (!text.empty()) {
+    const auto comma = std::min(text.find(", "), text.size());
+    names.emplace_back(text.substr(0, comma));
+    text.remove_prefix(std::min(comma + 2, text.size()));
+  }
+  return names;
+}
+
 void print_strategies(PrintFormat format) {
   const StrategyRegistry registry = StrategyRegistry::builtin();
   Json json = Json::array();
-  std::vector<std::vector<std::string>> rows = {{"strategy", "causal", "rule", "source"}};
+  std::string text;
   for (const Strategy& s : registry.all()) {
-    json.push_back(
-        {{"name", s.name}, {"causal", s.causal}, {"summary", s.summary}, {"source", s.source}});
-    rows.push_back({s.name, s.causal ? "yes" : "no", s.summary, s.source});
+    json.push_back({{"name", s.name},
+                    {"causal", s.causal},
+                    {"summary", s.summary},
+                    {"source", s.source},
+                    {"knobs", names_in(s.knobs)}});
+    text += fmt::format("{}{}\n  {}\n  source: {}\n  causal: {}\n  knobs: {}\n",
+                        text.empty() ? "" : "\n", s.name, s.summary, s.source,
+                        s.causal ? "yes" : "no", s.knobs.empty() ? "none" : s.knobs);
   }
-  print(format == PrintFormat::json ? json.dump(2) + '\n' : aligned(rows, "llll"));
+  print(format == PrintFormat::json ? json.dump(2) + '\n' : text);
 }
 
 }  // namespace

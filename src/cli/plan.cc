@@ -75,7 +75,9 @@ std::string table_of(const Planned& p) {
   const std::string capacity = p.plan.capacity > 0 ? fmt::format("{}", p.plan.capacity) : "none";
   const std::vector<std::vector<std::string>> rows = {
       {"tokens", fmt::format("{}", p.plan.num_tokens)},
-      {"experts", fmt::format("{}, {} per token", p.plan.num_experts, p.cell.top_k)},
+      {"experts", fmt::format("{}, {:.4g} per token", p.plan.num_experts,
+                              static_cast<double>(p.plan.row_of_assignment.size()) /
+                                  static_cast<double>(p.plan.num_tokens))},
       {"routing", fmt::format("{} of {}", p.cell.strategy, p.cell.routing)},
       {"layout", std::string(name_of(p.plan.layout))},
       {"capacity", capacity},

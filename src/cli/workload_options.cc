@@ -186,6 +186,15 @@ OptionGroup routing_options(Workload& workload) {
               fmt::format("rounds of balancing of sinkhorn ({})", grid.base.router.sinkhorn_iters),
               1, 10000,
               [](Cell& c, std::int64_t n) { c.router.sinkhorn_iters = static_cast<int>(n); }),
+          numbers(workload, "--choice-capacity",
+                  "an expert of expert_choice takes ceil(X * T * K / E) tokens (1)", 1e-6, 1e6,
+                  [](Cell& c, double x) { c.router.choice_capacity = x; }),
+          numbers(workload, "--noise-std", "standard deviation of noisy_topk's noise (1)", 0, 1e6,
+                  [](Cell& c, double x) { c.router.noise_std = static_cast<float>(x); }),
+          integers(
+              workload, "--slots-per-expert", "slots of each expert of soft_moe (1)", 1,
+              kMaxExperts,
+              [](Cell& c, std::int64_t n) { c.router.slots_per_expert = static_cast<int>(n); }),
           integers(workload, "--seed", fmt::format("of every random number ({})", grid.base.seed),
                    0, kMaxSeed,
                    [](Cell& c, std::int64_t n) {

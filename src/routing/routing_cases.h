@@ -72,6 +72,8 @@ inline RoutingCase make_case(std::uint64_t seed, Logits kind, std::int64_t num_t
   c.params.routed_scaling_factor = 0.5f * static_cast<float>(pick(4, 5));
   c.params.seed = seed;
   c.params.sinkhorn_iters = pick(5, 12);
+  c.params.choice_capacity = 0.25 * pick(6, 8);
+  c.params.noise_std = 0.5f * static_cast<float>(pick(7, 4));
   return c;
 }
 

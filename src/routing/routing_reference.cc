@@ -159,6 +159,40 @@ Choice random(const Token& token, const RouterParams& params) {
   return drawn(token.position, 0x72616e64u, token.x.size(), params);
 }
 
+Choice noisy_topk(const Token& token, const RouterParams& params) {
+  std::vector<double> noisy = token.x;
+  for (std::size_t e = 0; e < noisy.size(); ++e) {
+    const auto low = static_cast<std::uint32_t>(token.position);
+    const auto high = static_cast<std::uint32_t>(static_cast<std::uint64_t>(token.position) >> 32);
+    const auto words =
+        philox({low, high, static_cast<std::uint32_t>(e / 4), 0x6e6f6973u}, params.seed);
+    const std::size_t pair = e % 4 / 2 * 2;
+    const double radius = std::sqrt(-2 * std::log(1 - words[pair] / 4294967296.0));
+    const double angle = 2 * std::acos(-1.0) * (words[pair + 1] / 4294967296.0);
+    const double normal = radius * (e % 2 == 0 ? std::cos(angle) : std::sin(angle));
+    double std = static_cast<double>(params.noise_std);
+    if (!token.noise_logits.empty()) {
+      const double z = token.noise_logits[e];
+      std = z > 0 ? z + std::log1p(std::exp(-z)) : std::log1p(std::exp(z));
+    }
+    // What is chosen from, and weighed, is held in f32.
+    const double most = std::numeric_limits<float>::max();
+    if (!std::isinf(noisy[e])) {
+      noisy[e] = static_cast<float>(std::clamp(noisy[e] + normal * std, -most, most));
+    }
+  }
+  const std::vector<int> order = sorted_columns(noisy);
+  Choice choice{top(noisy, params.top_k), {}};
+  for (std::size_t i = 0; i + 1 < order.size() && i < choice.expert.size(); ++i) {
+    // Two libraries may differ in the last bit of a sum.
+    const double here = noisy[static_cast<std::size_t>(order[i])];
+    const double next = noisy[static_cast<std::size_t>(order[i + 1])];
+    choice.close_call |= params.noise_std > 0 && here - next <= 0x1p-22 * std::fabs(here);
+  }
+  choice.weight = softmax(picked(noisy, choice.expert));
+  return choice;
+}
+
 using BatchRule = std::vector<Choice> (*)(const std::vector<Token>& tokens,
                                           const RouterParams& params);
 
@@ -179,6 +213,9 @@ constexpr NamedRule kRules[] = {
     {"hash", hash},
     {"random", random},
     {"sinkhorn", nullptr, reference::sinkhorn},
+    {"expert_choice", nullptr, reference::expert_choice},
+    {"base", nullptr, reference::base},
+    {"noisy_topk", noisy_topk},
 };
 
 const NamedRule& rule_of(std::string_view strategy) {
@@ -189,22 +226,12 @@ const NamedRule& rule_of(std::string_view strategy) {
               fmt::format("strategy '{}' has no reference: expected a built-in one", strategy));
 }
 
-Token token_at(const RouterInput& input, std::int64_t t) {
-  const auto* x = reinterpret_cast<const float*>(input.logits.row(t));
-  Token token{t, input.token_ids.empty() ? t : input.token_ids[static_cast<std::size_t>(t)],
-              std::vector<double>(x, x + input.logits.cols),
-              std::vector<double>(input.bias.begin(), input.bias.end())};
-  token.bias.resize(token.x.size(), 0.0);
-  return token;
-}
-
 }  // namespace
 
 Routing reference_route(std::string_view strategy, const RouterInput& input,
                         const RouterParams& params, std::vector<bool>* close_calls) {
   const NamedRule& named = rule_of(strategy);
-  std::vector<Token> tokens;
-  for (std::int64_t t = 0; t < input.logits.rows; ++t) tokens.push_back(token_at(input, t));
+  const std::vector<Token> tokens = reference::tokens_of(input);
   std::vector<Choice> choices;
   if (named.rule == nullptr) {
     choices = named.batch_rule(tokens, params);
@@ -225,6 +252,30 @@ Routing reference_route(std::string_view strategy, const RouterInput& input,
   return routing;
 }
 
+ReferenceSoftRouting reference_route_soft(std::string_view strategy, ConstMatrixView logits) {
+  require(strategy == "soft_moe", "strategy '{}' has no reference: expected soft_moe", strategy);
+  const auto num_tokens = static_cast<std::size_t>(logits.rows);
+  const auto num_slots = static_cast<std::size_t>(logits.cols);
+  const auto at = [&](std::size_t t, std::size_t s) {
+    const auto* row = reinterpret_cast<const float*>(logits.row(static_cast<std::int64_t>(t)));
+    return static_cast<double>(row[s]);
+  };
+  ReferenceSoftRouting out;
+  for (std::size_t s = 0; s < num_slots; ++s) {
+    std::vector<double> column;
+    for (std::size_t t = 0; t < num_tokens; ++t) column.push_back(at(t, s));
+    if (!column.empty()) column = softmax(column);
+    out.dispatch.insert(out.dispatch.end(), column.begin(), column.end());
+  }
+  for (std::size_t t = 0; t < num_tokens; ++t) {
+    std::vector<double> row;
+    for (std::size_t s = 0; s < num_slots; ++s) row.push_back(at(t, s));
+    row = softmax(row);
+    out.combine.insert(out.combine.end(), row.begin(), row.end());
+  }
+  return out;
+}
+
 // f32 scores below 2^-126 are 0, and sigmoid_bias divides them by no less than 1e-20: weights of
 // this size (times a routed_scaling_factor of up to 80) may come out as 0.
 constexpr double kUnderflow = 0x1p-126 / 1e-20 * 80;
@@ -235,27 +286,34 @@ std::string first_difference(const Routing& fast, const Routing& reference, doub
     return fmt::format("routing of {} tokens over {} experts: expected {} over {}", fast.num_tokens,
                        fast.num_experts, reference.num_tokens, reference.num_experts);
   }
-  if (fast.token_begin != reference.token_begin || fast.expert.size() != reference.expert.size() ||
-      fast.weight.size() != fast.expert.size()) {
-    return "tokens do not have as many assignments as expected";
+  if (fast.token_begin.size() != reference.token_begin.size() ||
+      fast.weight.size() != fast.expert.size() ||
+      fast.token_begin.back() != fast.num_assignments()) {
+    return "token_begin, expert and weight do not fit together";
   }
   for (std::size_t t = 0; t + 1 < reference.token_begin.size(); ++t) {
     if (t < close_calls.size() && close_calls[t]) continue;
     const auto begin = static_cast<std::size_t>(reference.token_begin[t]);
-    const auto end = static_cast<std::size_t>(reference.token_begin[t + 1]);
+    const auto count = static_cast<std::size_t>(reference.token_begin[t + 1]) - begin;
+    const auto fast_begin = static_cast<std::size_t>(fast.token_begin[t]);
+    if (static_cast<std::size_t>(fast.token_begin[t + 1]) - fast_begin != count) {
+      return fmt::format("token {} has {} experts: expected {}", t,
+                         fast.token_begin[t + 1] - fast.token_begin[t], count);
+    }
     double largest = 0;
-    for (std::size_t i = begin; i < end; ++i) {
+    for (std::size_t i = begin; i < begin + count; ++i) {
       largest = std::max(largest, std::fabs(static_cast<double>(reference.weight[i])));
     }
-    for (std::size_t i = begin; i < end; ++i) {
-      if (fast.expert[i] != reference.expert[i]) {
-        return fmt::format("token {} choice {} is expert {}: expected {}", t, i - begin,
-                           fast.expert[i], reference.expert[i]);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::int32_t expert = fast.expert[fast_begin + i];
+      if (expert != reference.expert[begin + i]) {
+        return fmt::format("token {} choice {} is expert {}: expected {}", t, i, expert,
+                           reference.expert[begin + i]);
       }
-      const double error = std::fabs(static_cast<double>(fast.weight[i]) - reference.weight[i]);
+      const float weight = fast.weight[fast_begin + i], expected = reference.weight[begin + i];
+      const double error = std::fabs(static_cast<double>(weight) - expected);
       if (!(error <= weight_tol * largest + kUnderflow)) {
-        return fmt::format("token {} choice {} has weight {}: expected {}", t, i - begin,
-                           fast.weight[i], reference.weight[i]);
+        return fmt::format("token {} choice {} has weight {}: expected {}", t, i, weight, expected);
       }
     }
   }

@@ -5,6 +5,30 @@
 #include <numeric>
 
 namespace switchyard::reference {
+namespace {
+
+Token token_at(const RouterInput& input, std::int64_t t) {
+  const auto* x = reinterpret_cast<const float*>(input.logits.row(t));
+  Token token{t,
+              input.token_ids.empty() ? t : input.token_ids[static_cast<std::size_t>(t)],
+              std::vector<double>(x, x + input.logits.cols),
+              std::vector<double>(input.bias.begin(), input.bias.end()),
+              {}};
+  token.bias.resize(token.x.size(), 0.0);
+  if (input.noise_logits.data != nullptr) {
+    const auto* noise = reinterpret_cast<const float*>(input.noise_logits.row(t));
+    token.noise_logits.assign(noise, noise + input.logits.cols);
+  }
+  return token;
+}
+
+}  // namespace
+
+std::vector<Token> tokens_of(const RouterInput& input) {
+  std::vector<Token> tokens;
+  for (std::int64_t t = 0; t < input.logits.rows; ++t) tokens.push_back(token_at(input, t));
+  return tokens;
+}
 
 std::vector<int> sorted_columns(const std::vector<double>& value) {
   std::vector<int> order(value.size());

@@ -14,8 +14,9 @@ inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Token {
   std::int64_t position, id;
-  std::vector<double> x;     // logits
-  std::vector<double> bias;  // [E]
+  std::vector<double> x;             // logits
+  std::vector<double> bias;          // [E]
+  std::vector<double> noise_logits;  // [E], or empty
 };
 
 struct Choice {
@@ -34,5 +35,14 @@ std::vector<double> softmax(const std::vector<double>& x, double temperature = 1
 
 /// Rules that look at all tokens.
 std::vector<Choice> sinkhorn(const std::vector<Token>& tokens, const RouterParams& params);
+std::vector<Choice> expert_choice(const std::vector<Token>& tokens, const RouterParams& params);
+std::vector<Choice> base(const std::vector<Token>& tokens, const RouterParams& params);
+
+/// Of sinkhorn's matrix, whose rows are then scaled to sum to 1/T: the largest error of a column's
+/// sum, relative to 1/E.
+double sinkhorn_column_error(const RouterInput& input, const RouterParams& params);
+
+/// What the rules see of each token.
+std::vector<Token> tokens_of(const RouterInput& input);
 
 }  // namespace switchyard::reference

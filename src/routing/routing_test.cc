@@ -91,6 +91,7 @@ TEST(Route, BiasChoosesAndDoesNotWeigh) {
 TEST(Route, OneExpertAndAllExperts) {
   const StrategyRegistry registry = StrategyRegistry::builtin();
   for (const Strategy& strategy : registry.all()) {
+    if (strategy.is_soft()) continue;
     EXPECT_EQ(route_row(strategy.name, {-7}, {.top_k = 1}).expert, (Experts{0})) << strategy.name;
     for (const int num_experts : {5, 100, 1024}) {
       RoutingCase c = make_case(9, Logits::normal, 3, 1, num_experts, 0);
@@ -110,6 +111,7 @@ TEST(Route, NoTokensIsNoWork) {
   Context context({.threads = 2, .isa = {}});
   const StrategyRegistry registry = StrategyRegistry::builtin();
   for (const Strategy& strategy : registry.all()) {
+    if (strategy.is_soft()) continue;
     Routing routing;
     routing.expert = {1, 2, 3};
     route(context, strategy, {ConstMatrixView(nullptr, DType::f32, 0, 8, 8), {}, {}}, {}, routing);
@@ -173,6 +175,15 @@ TEST(Route, BadParametersAreNamed) {
     params.routed_scaling_factor = bad == 1e-45f ? -kInf : bad;
     EXPECT_THROW(with(params)(), Error) << bad;
   }
+  RouterParams bad_knob;
+  bad_knob.sinkhorn_iters = 0;
+  expect_invalid(with(bad_knob), "sinkhorn_iters is 0: expected 1 to 10000");
+  bad_knob = {};
+  bad_knob.choice_capacity = 0;
+  expect_invalid(with(bad_knob), "choice_capacity is 0: expected a finite number above 0");
+  bad_knob = {};
+  bad_knob.noise_std = -1;
+  expect_invalid(with(bad_knob), "noise_std is -1: expected 0 to 1000000");
   RouterParams cold;
   cold.temperature = -1;
   expect_invalid(with(cold), "temperature is -1: expected a finite number above 0");
@@ -223,6 +234,11 @@ TEST(Registry, FindsAddsAndRefuses) {
       "strategy 'mine' has no route function: expected one");
   Strategy copy = registry.find("top1");
   expect_invalid([&] { registry.add(copy); }, "strategy name 'top1' is taken: expected a new one");
+  Strategy both = copy;
+  both.name = "both";
+  both.route_soft = registry.find("soft_moe").route_soft;
+  expect_invalid([&] { registry.add(both); },
+                 "strategy 'both' has route and route_soft: expected one of them");
   copy.name = "mine";
   registry.add(copy);
   EXPECT_EQ(registry.find("mine").name, "mine");

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -53,6 +54,42 @@ TEST(Bench, EveryTargetAndImplementationRuns) {
     ++targets;
   }
   EXPECT_GE(targets, 9);
+}
+
+// Experts that choose leave tokens with any number of experts, and some with none.
+TEST(Bench, EveryTargetTakesEveryStrategy) {
+  std::string strategies;
+  std::map<std::string, bool> is_causal;
+  for (const Json& strategy : Json::parse(run("info strategies -o json").out)) {
+    if (strategy["name"] == "soft_moe") continue;
+    if (!strategies.empty()) strategies += ',';
+    strategies += strategy["name"].get<std::string>();
+    is_causal[strategy["name"]] = strategy["causal"];
+  }
+  for (const std::string target : {"topk", "router", "pack", "combine", "dispatch", "layer"}) {
+    const auto records = records_of("bench " + target + " --strategy " + strategies +
+                                    " --choice-capacity 0.7 --tokens 23" + kSmall + kQuick);
+    EXPECT_EQ(records.size(), is_causal.size());
+    for (const Json& record : records) {
+      ASSERT_TRUE(record["ok"].get<bool>()) << record;
+      EXPECT_EQ(record["causal"], is_causal[record["strategy"]]) << record["strategy"];
+      if (record["strategy"] == "expert_choice") {
+        EXPECT_EQ(record["load_cv"], 0);
+        EXPECT_EQ(record["router_params"], "choice_capacity=0.7");
+      }
+    }
+  }
+}
+
+TEST(Bench, MixingIsRefusedWhereNothingIsSent) {
+  for (const std::string target : {"topk", "router", "pack", "combine", "dispatch"}) {
+    const auto records =
+        records_of("bench " + target + " --strategy soft_moe --tokens 7" + kSmall + kQuick, 2);
+    ASSERT_EQ(records.size(), 1u);
+    EXPECT_EQ(records[0]["error"],
+              "strategy 'soft_moe' mixes all tokens: expected one that sends tokens to experts");
+  }
+  EXPECT_EQ(run("plan --strategy soft_moe --tokens 7" + kSmall).status, 2);
 }
 
 TEST(Bench, RecordsHoldWhatWasAskedFor) {

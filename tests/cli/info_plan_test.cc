@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "command.h"
 
 namespace switchyard::test {
@@ -34,6 +36,12 @@ TEST(Info, TheCapOnTheInstructionSetIsObeyed) {
   }
 }
 
+// An option of bench, but for the hyphens.
+bool is_known_knob(std::string knob) {
+  std::replace(knob.begin(), knob.end(), '_', '-');
+  return run("bench --help").out.find("--" + knob) != std::string::npos;
+}
+
 TEST(Info, StrategiesSayWhereTheyComeFromAndWhetherTheyAreCausal) {
   const Json strategies = json_of("info strategies -o json");
   ASSERT_GE(strategies.size(), 8u);
@@ -41,8 +49,14 @@ TEST(Info, StrategiesSayWhereTheyComeFromAndWhetherTheyAreCausal) {
   for (const Json& strategy : strategies) {
     EXPECT_NE(strategy["source"], "");
     EXPECT_TRUE(strategy["causal"].is_boolean());
+    EXPECT_TRUE(strategy["knobs"].is_array());
+    for (const Json& knob : strategy["knobs"]) {
+      EXPECT_TRUE(is_known_knob(knob)) << strategy["name"] << " " << knob;
+    }
   }
-  EXPECT_NE(run("info strategies").out.find("sigmoid_bias"), std::string::npos);
+  const std::string text = run("info strategies").out;
+  EXPECT_NE(text.find("\nexpert_choice\n"), std::string::npos);
+  EXPECT_NE(text.find("causal: no\n  knobs: top_k, choice_capacity\n"), std::string::npos);
 }
 
 TEST(Info, MeasureAddsTheCeilings) {
