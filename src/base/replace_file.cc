@@ -34,7 +34,7 @@ void replace_file(const std::string& path, std::string_view content) {
   std::error_code ignored;
   const auto resolved = std::filesystem::weakly_canonical(path, ignored);
   const std::string target = resolved.empty() ? path : resolved.string();
-  const std::string aside = fmt::format("{}.{}.tmp", target, ::getpid());
+  const std::string aside = target + ".tmp";  // one name: what a killed run left is overwritten
   const int file = ::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (file < 0) throw_io(path, errno);
   int error = write_all(file, content);

@@ -12,6 +12,7 @@
 #include "bench/budget.h"
 #include "bench/draws.h"
 #include "bench/environment.h"
+#include "bench/identity.h"
 #include "bench/memory.h"
 #include "bench/sampler.h"
 #include "bench/statistics.h"
@@ -258,6 +259,7 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
     record["router_params"] = params;
   }
   for (const std::string_view field : measurement.not_applicable) record.erase(std::string(field));
+  require_identity(record);
   return record;
 }
 

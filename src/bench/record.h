@@ -15,6 +15,8 @@ struct RecordField {
   std::string_view type;     ///< "string", "integer", "number", "boolean", "numbers"
   std::string_view unit;     ///< "ms", "bytes", "1", ...
   std::string_view meaning;  ///< one line
+  /// It decides what the record is a measurement of: an axis, or whatever else a cell is told.
+  bool is_identity = false;
 };
 
 /// Every field a record may have, in order: the schema, as code.

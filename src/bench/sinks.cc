@@ -1,6 +1,7 @@
 #include "bench/sinks.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,9 +76,30 @@ int write_all(int file, std::string_view bytes) {
   return 0;
 }
 
-bool ends_torn(int file, off_t size) {
-  char last = '\n';
-  return size > 0 && ::pread(file, &last, 1, size - 1) == 1 && last != '\n';
+/// What follows the last line break, or the end of it where it is longer than any row.
+std::string unended_line(int file, off_t size) {
+  constexpr off_t kLongest = 1 << 22;
+  const off_t begin = std::max<off_t>(0, size - kLongest);
+  std::string text(static_cast<std::size_t>(size - begin), '\0');
+  const ssize_t bytes = ::pread(file, text.data(), text.size(), begin);
+  text.resize(bytes < 0 ? 0 : static_cast<std::size_t>(bytes));
+  return text.substr(text.rfind('\n') + 1);
+}
+
+/// Whether one of the two begins with the other: true for the part of a write that was cut short.
+bool agree(std::string_view a, std::string_view b) {
+  const std::size_t size = std::min(a.size(), b.size());
+  return a.substr(0, size) == b.substr(0, size);
+}
+
+/// Whether a line without its end is what a killed run left: a row of JSON that does not parse, or
+/// any row of CSV, which never shows that its last number is whole.
+bool is_torn_row(RecordFormat format, std::string_view line, bool is_first) {
+  if (format == RecordFormat::jsonl) {
+    return agree(line, R"({"schema":"switchyard/1")") && !Record::accept(line);
+  }
+  return format == RecordFormat::csv &&
+         (is_first ? agree(line, csv_header()) : agree(line, "switchyard/1,"));
 }
 
 std::string first_line(int file) {
@@ -154,8 +176,9 @@ RecordFile::RecordFile(std::string path)
   file_ = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (file_ < 0) throw_io("write", path_, errno);
   try {
+    lock();
+    mend_end();
     const off_t size = std::max<off_t>(0, ::lseek(file_, 0, SEEK_END));
-    if (ends_torn(file_, size)) write_row("\n");
     if (format_ == RecordFormat::csv && size > 0 && first_line(file_) != csv_header()) {
       throw Error(ErrorCode::invalid_data,
                   fmt::format("{}:1: the header is not that of this version's records: expected "
@@ -173,6 +196,23 @@ RecordFile::RecordFile(std::string path)
 
 RecordFile::~RecordFile() {
   if (file_ >= 0) ::close(file_);
+}
+
+void RecordFile::lock() const {
+  // Where locks are not to be had (some network file systems) the file is not guarded.
+  if (::flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  throw Error(ErrorCode::io, fmt::format("could not write {}: another run is writing it", path_));
+}
+
+void RecordFile::mend_end() {
+  const off_t size = ::lseek(file_, 0, SEEK_END);
+  if (size <= 0) return;
+  const std::string rest = unended_line(file_, size);
+  if (rest.empty()) return;
+  if (!is_torn_row(format_, rest, static_cast<off_t>(rest.size()) == size)) return write_row("\n");
+  if (::ftruncate(file_, size - static_cast<off_t>(rest.size())) != 0) {
+    throw_io("mend the torn last row of", path_, errno);
+  }
 }
 
 void RecordFile::append(const Record& record) {

@@ -30,13 +30,15 @@ std::string csv_row(const Record& record);
 std::string jsonl_row(const Record& record);
 
 /// A file of records that survives being killed at any time: .json holds a whole array after each
-/// append (written aside, then renamed); .jsonl, .csv and .md get one write per row, and a row that
-/// an earlier run left torn is ended before the next.
+/// append (written to PATH.tmp, then renamed); .jsonl, .csv and .md get one write per row. A last
+/// row that an earlier run left torn is cut off when the file is opened, so that it never looks
+/// like a row; anything else that lacks its line break gets one. While a .jsonl, .csv or .md file
+/// is open, no other RecordFile can open it.
 class RecordFile {
  public:
   /// Opens or creates it, so that an unwritable path is known before anything is measured. Throws
-  /// Error(invalid_argument) for the suffix, Error(io) with the system's reason,
-  /// Error(invalid_data) when the file's content is not such a file's.
+  /// Error(invalid_argument) for the suffix, Error(io) with the system's reason or while another
+  /// run is writing it, Error(invalid_data) when the file's content is not such a file's.
   explicit RecordFile(std::string path);
   ~RecordFile();
   RecordFile(const RecordFile&) = delete;
@@ -49,6 +51,8 @@ class RecordFile {
   const std::string& path() const noexcept { return path_; }
 
  private:
+  void lock() const;
+  void mend_end();
   void write_row(const std::string& row);
   void replace_array() const;
 
@@ -59,7 +63,8 @@ class RecordFile {
 };
 
 /// Reads .json, .jsonl or .csv back. Rows that a killed run left torn are skipped and counted in
-/// *num_torn. Throws Error(io) with the system's reason, Error(invalid_data) naming file and line.
+/// *num_torn, be it the header of a CSV file. Throws Error(io) with the system's reason,
+/// Error(invalid_data) naming file and line.
 std::vector<Record> read_records(const std::string& path, std::int64_t* num_torn = nullptr);
 
 }  // namespace switchyard

@@ -95,6 +95,10 @@ std::vector<Record> read_csv(const std::string& path, std::string_view text,
   std::vector<const RecordField*> columns;
   for_lines(text, [&](std::string_view line, std::int64_t number, bool is_whole) {
     const auto cells = csv_cells(line);
+    if (number == 1 && !is_whole) {
+      ++num_torn;
+      return;
+    }
     if (number == 1) {
       for (const auto& name : cells.value_or(std::vector<std::string>{"?"})) {
         columns.push_back(find_record_field(name));

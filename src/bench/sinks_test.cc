@@ -106,7 +106,50 @@ TEST_F(Sinks, TornRowsAreSkippedAndCounted) {
     const auto records = read_records(path(name), &num_torn);
     ASSERT_EQ(records.size(), 2u) << name;
     EXPECT_EQ(records[1], sample_record(3));
-    EXPECT_EQ(num_torn, 1);
+    EXPECT_EQ(num_torn, 0) << "the torn row was cut off";
+  }
+}
+
+// Wherever a write was cut, the rows before it stay and the next run's rows follow them.
+TEST_F(Sinks, AFileCutAnywhereGoesOn) {
+  for (const std::string name : {"a.jsonl", "a.csv"}) {
+    RecordFile(path(name)).append(sample_record(1));
+    const std::string whole = read(path(name));
+    std::vector<std::size_t> sizes = {whole.size() - 2, whole.size() - 1, whole.size()};
+    for (std::size_t size = 0; size < whole.size(); size += 41) sizes.push_back(size);
+    for (const std::size_t size : sizes) {
+      write(path(name), whole.substr(0, size));
+      const std::size_t num_before = read_records(path(name)).size();
+      RecordFile(path(name)).append(sample_record(2));
+      std::int64_t num_torn = 0;
+      const auto records = read_records(path(name), &num_torn);
+      ASSERT_EQ(records.size(), num_before + 1) << name << " cut at " << size;
+      EXPECT_EQ(records.back(), sample_record(2));
+      EXPECT_EQ(num_torn, 0) << name << " cut at " << size;
+    }
+  }
+}
+
+TEST_F(Sinks, TornRowsInTheMiddleAreSkipped) {
+  write(path("a.jsonl"),
+        jsonl_row(sample_record(1)) + "{\"schema\":\"switch\n" + jsonl_row(sample_record(2)));
+  std::int64_t num_torn = 0;
+  EXPECT_EQ(read_records(path("a.jsonl"), &num_torn).size(), 2u);
+  EXPECT_EQ(num_torn, 1);
+}
+
+TEST_F(Sinks, JsonOverwritesWhatAKilledRunLeftAside) {
+  write(path("a.json.tmp"), "[\n{\"sch");
+  RecordFile(path("a.json")).append(sample_record(1));
+  EXPECT_EQ(read_records(path("a.json")).size(), 1u);
+  EXPECT_FALSE(fs::exists(path("a.json.tmp")));
+}
+
+TEST_F(Sinks, TwoRunsCannotWriteOneFile) {
+  for (const auto* name : {"a.jsonl", "a.csv"}) {
+    const RecordFile first(path(name));
+    EXPECT_EQ(message_of([&] { RecordFile second(path(name)); }, ErrorCode::io),
+              "could not write " + path(name) + ": another run is writing it");
   }
 }
 
@@ -156,6 +199,12 @@ TEST_F(Sinks, OtherFilesAreLeftAlone) {
                 .find("a.csv:1: the header is not"),
             std::string::npos);
   EXPECT_EQ(read(path("a.csv")), "x,y\n1,2\n");
+  write(path("b.csv"), "x,y");
+  EXPECT_THROW(RecordFile(path("b.csv")), Error);
+  EXPECT_EQ(read(path("b.csv")).substr(0, 3), "x,y");
+  write(path("b.jsonl"), "some text");
+  RecordFile(path("b.jsonl")).append(sample_record(1));
+  EXPECT_EQ(read(path("b.jsonl")), "some text\n" + jsonl_row(sample_record(1)));
   write(path("a.json"), "{\"a\": 1}");
   EXPECT_EQ(message_of([&] { RecordFile file(path("a.json")); }, ErrorCode::invalid_data),
             path("a.json") + ":1: not a JSON array of records");

@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kResamples = 1000;
 constexpr std::uint64_t kBootstrapStream = 0x626f6f74;  // apart from the streams that draw data
-constexpr double kZ95 = 1.959963984540054;              // 97.5% quantile of the standard normal
+constexpr std::uint64_t kSecondBootstrapStream = 0x626f6f75;
+constexpr double kZ95 = 1.959963984540054;  // 97.5% quantile of the standard normal
 
 std::vector<double> sorted(std::span<const double> samples) {
   std::vector<double> ascending(samples.begin(), samples.end());
@@ -33,21 +34,12 @@ void draw_indices(const Philox& random, std::uint64_t resample, std::vector<std:
   }
 }
 
-}  // namespace
-
-double percentile(std::span<const double> ascending, double p) noexcept {
-  const double position = p / 100 * static_cast<double>(ascending.size() - 1);
-  const auto below = static_cast<std::size_t>(position);
-  const std::size_t above = std::min(below + 1, ascending.size() - 1);
-  const double fraction = position - static_cast<double>(below);
-  return ascending[below] + fraction * (ascending[above] - ascending[below]);
-}
-
-Interval bootstrap_median(std::span<const double> samples, std::uint64_t seed) {
+std::vector<double> resampled_medians(std::span<const double> samples, std::uint64_t seed,
+                                      std::uint64_t stream) {
   require(!samples.empty(), "samples is empty: expected at least one");
   // Resampling ranks of the sorted samples leaves a median of integers to find.
   const std::vector<double> ascending = sorted(samples);
-  const Philox random(seed, kBootstrapStream);
+  const Philox random(seed, stream);
   std::vector<std::uint32_t> ranks(ascending.size());
   std::vector<double> medians(kResamples);
   const auto middle = ranks.begin() + static_cast<std::ptrdiff_t>(ranks.size() / 2);
@@ -59,8 +51,31 @@ Interval bootstrap_median(std::span<const double> samples, std::uint64_t seed) {
       medians[r] = (medians[r] + ascending[*std::max_element(ranks.begin(), middle)]) / 2;
     }
   }
+  return medians;
+}
+
+}  // namespace
+
+double percentile(std::span<const double> ascending, double p) noexcept {
+  const double position = p / 100 * static_cast<double>(ascending.size() - 1);
+  const auto below = static_cast<std::size_t>(position);
+  const std::size_t above = std::min(below + 1, ascending.size() - 1);
+  const double fraction = position - static_cast<double>(below);
+  return ascending[below] + fraction * (ascending[above] - ascending[below]);
+}
+
+Interval bootstrap_median(std::span<const double> samples, std::uint64_t seed) {
+  std::vector<double> medians = resampled_medians(samples, seed, kBootstrapStream);
   std::sort(medians.begin(), medians.end());
   return {percentile(medians, 2.5), percentile(medians, 97.5)};
+}
+
+Interval bootstrap_ratio(std::span<const double> a, std::span<const double> b, std::uint64_t seed) {
+  const std::vector<double> below = resampled_medians(a, seed, kBootstrapStream);
+  std::vector<double> ratios = resampled_medians(b, seed, kSecondBootstrapStream);
+  for (std::size_t r = 0; r < ratios.size(); ++r) ratios[r] /= below[r];
+  std::sort(ratios.begin(), ratios.end());
+  return {percentile(ratios, 2.5), percentile(ratios, 97.5)};
 }
 
 Interval order_median_interval(std::span<const double> ascending) noexcept {

@@ -20,6 +20,10 @@ struct Interval {
 /// with Philox: the same samples and seed give the same interval.
 Interval bootstrap_median(std::span<const double> samples, std::uint64_t seed);
 
+/// 95% interval of median(b) / median(a), of samples that are independent and positive: both are
+/// resampled. The same samples and seed give the same interval.
+Interval bootstrap_ratio(std::span<const double> a, std::span<const double> b, std::uint64_t seed);
+
 /// 95% interval of the median from order statistics (binomial, normal approximation): as wide as
 /// the bootstrap's and cheap enough to be asked after every sample. All of the range below 6
 /// samples, where no pair of order statistics reaches 95%.

@@ -8,164 +8,18 @@
 #include <set>
 
 #include "base/check.h"
-#include "bench/axis.h"
 #include "bench/draws.h"
+#include "cli/bench_options.h"
 #include "cli/output.h"
+#include "cli/suite.h"
 #include "cli/sweep.h"
 #include "cli/text.h"
 #include "cli/verbs.h"
-#include "cli/workload_options.h"
 #include "report/draw.h"
 #include "report/plot.h"
 
 namespace switchyard::cli {
 namespace {
-
-struct BenchOptions {
-  Workload workload;
-  RunOptions run;
-  RecordFormat format = RecordFormat::table;
-  std::optional<std::string> out;
-  std::optional<std::string> csv_out;
-  std::optional<std::string> plot_out;
-  std::optional<double> peak_bw;  ///< bytes/s
-  bool resume = false;
-  bool dry_run = false;
-  bool list = false;
-};
-
-double single_number(const std::string& option, const std::string& text, double least,
-                     double most) {
-  const auto values = number_axis(option, text, least, most);
-  require(values.size() == 1, "{} '{}': expected one number", option, text);
-  return values[0];
-}
-
-int single_integer(const std::string& option, const std::string& text, int least, int most) {
-  const auto values = integer_axis(option, text, least, most);
-  require(values.size() == 1, "{} '{}': expected one number", option, text);
-  return static_cast<int>(values[0]);
-}
-
-std::string csv_path(const std::string& path) {
-  require(record_format_of_path(path) == RecordFormat::csv,
-          "--csv-out '{}': expected a name that ends in .csv", path);
-  return path;
-}
-
-bool is_cold(const std::string& name) {
-  constexpr std::string_view kNames[] = {"cold", "warm"};
-  require(name == kNames[0] || name == kNames[1], "{}", unknown_name("cache", name, kNames));
-  return name == kNames[0];
-}
-
-OptionGroup measurement_options(BenchOptions& o) {
-  constexpr int kMaxIterations = 1'000'000'000;
-  constexpr double kMaxSeconds = 1e6;
-  return {"Measurement",
-          {
-              {{"--impl"},
-               "NAME,...",
-               "implementations to compare, sample by sample in turn; --list has them",
-               [&o](const std::string& text) { o.workload.grid.impl = name_axis("--impl", text); }},
-              {{"--warmup"},
-               "N",
-               "iterations before the first sample (until times settle)",
-               [&o](const std::string& text) {
-                 o.run.warmup = single_integer("--warmup", text, 0, kMaxIterations);
-               }},
-              {{"--iters"},
-               "N",
-               "samples (until --min-time is over and the median is known to 2%)",
-               [&o](const std::string& text) {
-                 o.run.iters = single_integer("--iters", text, 1, kMaxIterations);
-               }},
-              {{"--min-time"},
-               "SECONDS",
-               fmt::format("of samples, per cell ({})", o.run.min_time_s),
-               [&o](const std::string& text) {
-                 o.run.min_time_s = single_number("--min-time", text, 0, kMaxSeconds);
-               }},
-              {{"--timeout"},
-               "SECONDS",
-               fmt::format("most time for the samples of a cell ({})", o.run.max_time_s),
-               [&o](const std::string& text) {
-                 o.run.max_time_s = single_number("--timeout", text, 1e-3, kMaxSeconds);
-               }},
-              {{"--peak-bw-gbs"},
-               "X",
-               "bandwidth in 1e9 bytes/s that limits are computed with (measured on this machine)",
-               [&o](const std::string& text) {
-                 o.peak_bw = 1e9 * single_number("--peak-bw-gbs", text, 1e-3, 1e9);
-               }},
-              {{"--cache"},
-               "NAME",
-               "before each sample the caches are cold (emptied) or warm (cold)",
-               [&o](const std::string& text) { o.run.cold = is_cold(text); }},
-          }};
-}
-
-OptionGroup output_options(BenchOptions& o) {
-  return {"Output",
-          {
-              {{"-o", "--format"},
-               "FORMAT",
-               "of standard output: table, json, jsonl, csv, md (table)",
-               [&o](const std::string& text) { o.format = record_format_from_name(text); }},
-              {{"--out"},
-               "FILE",
-               "append the records to FILE, whose suffix says how: .jsonl, .json, .csv or .md",
-               [&o](const std::string& text) { o.out = text; }},
-              {{"--csv-out"},
-               "FILE.csv",
-               "append them to a CSV file too",
-               [&o](const std::string& text) { o.csv_out = csv_path(text); }},
-              {{"--plot-out"},
-               "FILE",
-               "draw the records to a .png or .svg, as suits the target; `switchyard plot` has all "
-               "kinds",
-               [&o](const std::string& text) {
-                 image_format_of_path(text);
-                 o.plot_out = text;
-               }},
-              {{"--resume"},
-               "",
-               "skip cells that --out already holds with \"ok\":true",
-               [&o](const std::string&) { o.resume = true; }},
-              {{"--dry-run"},
-               "",
-               "print memory and FLOPs of each cell, measure nothing",
-               [&o](const std::string&) { o.dry_run = true; }},
-              {{"--list"},
-               "",
-               "print the targets and their implementations",
-               [&o](const std::string&) { o.list = true; }},
-          }};
-}
-
-CommandLine command_line(BenchOptions& o) {
-  CommandLine line{
-      .verb = "bench",
-      .summary =
-          "Measures a part of the layer: each output is checked against a double-precision "
-          "reference, each time stands beside what this machine would allow. Every option "
-          "that takes a list (N,...) also takes a range, 64:4096:*2 or 8:64:+8; several "
-          "lists give all combinations. With TARGET one of: ",
-      .examples = {"bench layer --config olmoe --tokens 1,64,1024 --impl loop,padded,grouped",
-                   "bench router --tokens 64:4096:*4 --strategy topk_softmax,sigmoid_bias",
-                   "bench pack --config mixtral --routing zipf:1.2 --out pack.jsonl --resume",
-                   "bench experts --config qwen3-30b --dtype bf16 --dry-run"},
-      .positionals = {{"TARGET", "what to measure", false,
-                       [&o](const std::string& text) { o.workload.grid.base.bench = text; }}},
-      .groups = workload_options(o.workload),
-  };
-  std::vector<std::string_view> names;
-  for (const Target& target : targets()) names.push_back(target.name);
-  line.summary += fmt::format("{}.", fmt::join(names, ", "));
-  line.groups.push_back(measurement_options(o));
-  line.groups.push_back(output_options(o));
-  return line;
-}
 
 void print_targets() {
   std::vector<std::vector<std::string>> rows = {{"target", "implementations", "measures"}};
@@ -182,8 +36,7 @@ void print_targets() {
 void check_sources(const Sweep& sweep) {
   std::map<std::string, RoutingSource> sources;
   std::set<std::string> said;
-  for (const auto& group : sweep.groups) {
-    const Cell& cell = group.front();
+  for_each_cell(sweep, [&](const SweepPart&, const Cell& cell) {
     auto found = sources.find(cell.routing);
     if (found == sources.end()) {
       found = sources.emplace(cell.routing, RoutingSource::parse(cell.routing)).first;
@@ -192,19 +45,96 @@ void check_sources(const Sweep& sweep) {
       const std::string line = fmt::format("{}, T={}: {}", cell.routing, cell.tokens, note);
       if (said.insert(line).second) message(line);
     }
+  });
+}
+
+SweepPart part_of(const BenchOptions& options) {
+  const std::string& bench = options.workload.grid.base.bench;
+  require(!bench.empty(), "bench needs a target: bench layer --config olmoe --tokens 1,64");
+  return {&find_target(bench), cells_of(options.workload), options.run, options.peak_bw};
+}
+
+/// A line of a suite with `args`, the command's own, on top of it.
+SweepPart part_of(const SuiteLine& suite_line, std::span<const std::string> args) {
+  BenchOptions options;
+  const CommandLine line = bench_command_line(options);
+  try {
+    for (const OptionGroup& group : sweep_options(options)) {
+      for (const std::string& given : options_in(line, suite_line.words)) {
+        for (const Option& option : group.options) {
+          require(option.names[0] != given, "{} belongs on the command line, not in a suite",
+                  given);
+        }
+      }
+    }
+    parse(line, overridden(line, suite_line.words, args));
+    return part_of(options);
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("{}: {}", suite_line.place, error.what()));
   }
 }
 
-/// Returns the records that the file already holds.
-std::vector<Record> resume(Sweep& sweep) {
-  if (!std::filesystem::exists(*sweep.out)) return {};
+Sweep sweep_of(const BenchOptions& options, std::span<const std::string> args) {
+  Sweep sweep;
+  if (!options.suite) {
+    sweep.parts.push_back(part_of(options));
+  } else {
+    require(options.workload.grid.base.bench.empty(),
+            "'{}' beside --suite: the suite's lines name their targets",
+            options.workload.grid.base.bench);
+    for (const SuiteLine& line : read_suite(suite_path(*options.suite))) {
+      sweep.parts.push_back(part_of(line, args));
+    }
+  }
+  if (const std::size_t repeated = drop_repeated(sweep); repeated > 0) {
+    message(fmt::format("{} cells are asked for more than once and measured once", repeated));
+  }
+  if (options.filter) keep_matching(sweep, *options.filter);
+  return sweep;
+}
+
+/// The files of records; the first is the one to resume from.
+std::vector<std::string> files_of(const BenchOptions& options) {
+  std::vector<std::string> files;
+  for (const auto& file : {options.out, options.csv_out}) {
+    if (file) files.push_back(*file);
+  }
+  require(files.size() < 2 || files[0] != files[1],
+          "--out and --csv-out are both '{}': expected two files", files[0]);
+  return files;
+}
+
+/// What a resumed sweep's file holds.
+struct Resumed {
+  std::vector<Record> records;
+  Status status = kDone;  ///< what the failed cells that it spares tell the shell
+};
+
+Resumed resume(Sweep& sweep, bool retry_failed) {
+  std::error_code missing;
+  if (std::filesystem::file_size(*sweep.out, missing) == 0 || missing) return {};
   std::int64_t num_torn = 0;
   auto records = read_records(*sweep.out, &num_torn);
-  const std::size_t skipped = skip_done(sweep, records);
-  message(
-      fmt::format("{}: {} of its records are of cells asked for and ok{}", *sweep.out, skipped,
-                  num_torn > 0 ? fmt::format("; {} torn rows are measured again", num_torn) : ""));
-  return records;
+  const Skipped skipped = skip_done(sweep, records, retry_failed);
+  std::string line = fmt::format("{}: {} cells are there and ok", *sweep.out, skipped.num_ok);
+  if (skipped.num_failed > 0) {
+    line += fmt::format(", {} failed (--retry-failed measures them again)", skipped.num_failed);
+  }
+  if (num_torn > 0) line += fmt::format(", {} torn rows do not count", num_torn);
+  message(line);
+  return {std::move(records), skipped.status};
+}
+
+/// The target that --plot-out draws.
+std::string_view plotted_target(const Sweep& sweep) {
+  const Target& target = *sweep.parts[0].target;
+  for (const SweepPart& part : sweep.parts) {
+    require(part.target == &target,
+            "--plot-out draws one target, the suite has {} and {}: draw its records with "
+            "`switchyard plot`",
+            target.name, part.target->name);
+  }
+  return target.name;
 }
 
 PlotKind plot_kind_of_target(std::string_view target) {
@@ -232,46 +162,51 @@ Status draw_records(std::string_view target, std::span<const Record> records,
 
 Status run_bench(std::span<const std::string> args, const std::string& command) {
   BenchOptions options;
-  const CommandLine line = command_line(options);
+  const CommandLine line = bench_command_line(options);
   if (!parse(line, args)) {
     print(help_of(line));
     return kDone;
   }
-  if (options.list) {
+  if (options.list && !options.suite && options.workload.grid.base.bench.empty()) {
     print_targets();
     return kDone;
   }
-  const std::string& bench = options.workload.grid.base.bench;
-  require(!bench.empty(), "bench needs a target: {}", line.examples[0]);
-  std::vector<std::string> files;
-  for (const auto& file : {options.out, options.csv_out}) {
-    if (file) files.push_back(*file);
-  }
-  require(files.size() < 2 || files[0] != files[1],
-          "--out and --csv-out are both '{}': expected two files", files[0]);
+  const std::vector<std::string> files = files_of(options);
   require(!options.resume || !files.empty(), "--resume needs --out FILE, whose cells it skips");
+  require(!options.retry_failed || options.resume, "--retry-failed goes with --resume");
 
-  Sweep sweep{&find_target(bench),
-              cells_of(options.workload),
-              options.run,
-              command,
-              files.empty() ? std::nullopt : std::optional(files[0]),
-              options.peak_bw};
+  Sweep sweep = sweep_of(options, args);
+  sweep.command = command;
+  if (!files.empty()) sweep.out = files[0];
   check_sources(sweep);
-  if (options.dry_run) {
-    RecordOutput output(options.format, {});
-    dry_run(sweep, output);
+  const bool measures = !options.list && !options.dry_run;
+  // Opened first: its lock keeps two runs from resuming one sweep.
+  std::optional<RecordOutput> output;
+  if (!options.list) {
+    output.emplace(options.format, measures ? files : std::vector<std::string>{});
+  }
+  Resumed before;
+  if (options.resume) before = resume(sweep, options.retry_failed);
+  if (options.list) {
+    const std::vector<std::string> lines = cell_lines(sweep);
+    if (!lines.empty()) print(fmt::format("{}\n", fmt::join(lines, "\n")));
     return kDone;
   }
-  if (options.plot_out) require_gnuplot();
-  std::vector<Record> records;
-  if (options.resume) records = resume(sweep);
-  RecordOutput output(options.format, files);
-  const Status status = run_sweep(sweep, output);
+  if (options.dry_run) {
+    dry_run(sweep, *output);
+    return kDone;
+  }
+  std::string_view plotted;
+  if (options.plot_out) {
+    plotted = plotted_target(sweep);
+    require_gnuplot();
+  }
+  const Status status = graver(before.status, run_sweep(sweep, *output));
   if (!options.plot_out) return status;
-  std::erase_if(records, [&](const Record& record) { return record.value("bench", "") != bench; });
-  records.insert(records.end(), output.records().begin(), output.records().end());
-  const Status drawn = draw_records(bench, records, *options.plot_out);
+  std::vector<Record> records = std::move(before.records);
+  std::erase_if(records, [&](const Record& r) { return r.value("bench", "") != plotted; });
+  records.insert(records.end(), output->records().begin(), output->records().end());
+  const Status drawn = draw_records(plotted, records, *options.plot_out);
   return status != kDone ? status : drawn;
 }
 

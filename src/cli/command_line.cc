@@ -64,35 +64,66 @@ Typed typed_option(const std::string& arg) {
 
 bool asks_for_help(std::string_view arg) { return arg == "--help" || arg == "-h"; }
 
+/// One argument, checked: an option with its value, or a positional.
+struct Argument {
+  const Option* option = nullptr;  ///< null: positional
+  std::string text;                ///< the option's name as typed but with hyphens, or the word
+  std::optional<std::string> value;
+};
+
 /// Names with hyphens, values apart. Refuses what the parser would take for something else: an
 /// unknown name, or an option in the place of a value. Nothing when help is asked for.
-std::optional<std::vector<std::string>> checked(const CommandLine& line,
-                                                std::span<const std::string> args) {
-  std::vector<std::string> out;
+std::optional<std::vector<Argument>> checked(const CommandLine& line,
+                                             std::span<const std::string> args) {
+  std::vector<Argument> out;
+  bool only_positionals = false;  // after "--"
   for (std::size_t i = 0; i < args.size(); ++i) {
-    if (asks_for_help(args[i])) return std::nullopt;
-    if (args[i] == "--") {
-      out.insert(out.end(), args.begin() + static_cast<std::ptrdiff_t>(i), args.end());
-      break;
+    if (!only_positionals && asks_for_help(args[i])) return std::nullopt;
+    if (!only_positionals && args[i] == "--") {
+      only_positionals = true;
+      continue;
     }
-    if (args[i].size() < 2 || args[i][0] != '-') {
-      out.push_back(args[i]);
+    if (only_positionals || args[i].size() < 2 || args[i][0] != '-') {
+      out.push_back({nullptr, args[i], std::nullopt});
       continue;
     }
     Typed typed = typed_option(args[i]);
     const Option* option = find(line, typed.name);
     if (option == nullptr) throw_unknown(line, typed.name);
-    out.push_back(typed.name);
     if (option->value.empty()) {
       require(!typed.value, "option {} takes no value: got '{}'", typed.name, args[i]);
+      out.push_back({option, typed.name, std::nullopt});
       continue;
     }
     if (!typed.value && i + 1 < args.size() && !is_long(args[i + 1])) typed.value = args[++i];
     require(typed.value && !typed.value->empty(), "option {} needs a value ({})", typed.name,
             option->value);
-    out.push_back(*typed.value);
+    out.push_back({option, typed.name, typed.value});
   }
   return out;
+}
+
+/// The same where help cannot be given.
+std::vector<Argument> checked_without_help(const CommandLine& line,
+                                           std::span<const std::string> args) {
+  auto arguments = checked(line, args);
+  require(arguments.has_value(), "--help has no place here: `switchyard {} --help`", line.verb);
+  return std::move(*arguments);
+}
+
+/// Options first, then the positionals, so that none is taken for the other.
+std::vector<std::string> flattened(std::span<const Argument> arguments) {
+  std::vector<std::string> options, positionals;
+  for (const Argument& argument : arguments) {
+    (argument.option != nullptr ? options : positionals).push_back(argument.text);
+    if (argument.value) options.push_back(*argument.value);
+  }
+  if (std::any_of(positionals.begin(), positionals.end(),
+                  [](const std::string& word) { return word.starts_with('-'); })) {
+    options.emplace_back("--");
+  }
+  options.insert(options.end(), positionals.begin(), positionals.end());
+  return options;
 }
 
 void add(CLI::App& app, const Option& option) {
@@ -124,8 +155,9 @@ std::string entry(std::string_view left, std::string_view help) {
 }  // namespace
 
 bool parse(const CommandLine& line, std::span<const std::string> args) {
-  auto rest = checked(line, args);
-  if (!rest) return false;
+  const auto arguments = checked(line, args);
+  if (!arguments) return false;
+  std::vector<std::string> rest = flattened(*arguments);
   CLI::App app;
   app.set_help_flag();
   for_each_option(line, [&](const Option& option) { add(app, option); });
@@ -140,8 +172,8 @@ bool parse(const CommandLine& line, std::span<const std::string> args) {
     added->required(positional.required);
   }
   try {
-    std::reverse(rest->begin(), rest->end());  // CLI11 takes arguments from the back
-    app.parse(*rest);
+    std::reverse(rest.begin(), rest.end());  // CLI11 takes arguments from the back
+    app.parse(rest);
   } catch (const CLI::ExtrasError&) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("unexpected argument '{}': {}", app.remaining().front(), usage(line)));
@@ -151,6 +183,27 @@ bool parse(const CommandLine& line, std::span<const std::string> args) {
     throw Error(ErrorCode::invalid_argument, error.what());
   }
   return true;
+}
+
+std::vector<std::string> options_in(const CommandLine& line, std::span<const std::string> args) {
+  std::vector<std::string> names;
+  for (const Argument& argument : checked_without_help(line, args)) {
+    if (argument.option != nullptr) names.push_back(argument.option->names[0]);
+  }
+  return names;
+}
+
+std::vector<std::string> overridden(const CommandLine& line, std::span<const std::string> args,
+                                    std::span<const std::string> stronger) {
+  std::vector<Argument> merged = checked_without_help(line, args);
+  const std::vector<Argument> winners = checked_without_help(line, stronger);
+  std::erase_if(merged, [&](const Argument& argument) {
+    return argument.option != nullptr &&
+           std::any_of(winners.begin(), winners.end(),
+                       [&](const Argument& winner) { return winner.option == argument.option; });
+  });
+  merged.insert(merged.end(), winners.begin(), winners.end());
+  return flattened(merged);
 }
 
 std::string help_of(const CommandLine& line) {

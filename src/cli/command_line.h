@@ -44,6 +44,15 @@ struct CommandLine {
 /// missing or an unexpected argument.
 bool parse(const CommandLine& line, std::span<const std::string> args);
 
+/// The first names of the options in `args`. Throws as parse does for
+/// those, and when help is asked for.
+std::vector<std::string> options_in(const CommandLine& line, std::span<const std::string> args);
+
+/// `args` without the options that `stronger` has too, under whichever name, and then `stronger`.
+/// Throws as options_in does.
+std::vector<std::string> overridden(const CommandLine& line, std::span<const std::string> args,
+                                    std::span<const std::string> stronger);
+
 /// Examples first, then usage and options.
 std::string help_of(const CommandLine& line);
 

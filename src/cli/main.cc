@@ -19,6 +19,7 @@ namespace {
 
 constexpr Verb kVerbs[] = {
     {"bench", "measures a part of the layer, checked and beside its limit", run_bench},
+    {"compare", "what two files of records say about the same cells", run_compare},
     {"info", "this machine, this build and the kernels it chooses", run_info},
     {"layout", "where each element lies: an expression, or the library's own layouts", run_layout},
     {"plan", "routes one workload and shows where every row goes", run_plan},
@@ -48,9 +49,8 @@ std::string help() {
   out +=
       "\n\n"
       "Exit status: 0 done, 1 failure, 2 usage or bad input, 3 an output failed its check,\n"
-      "5 not enough memory or no such device, 130 interrupted. When cells of a sweep fail in "
-      "several\n"
-      "ways, the first of 130, 3, 5, 2, 1 that applies.\n";
+      "4 `compare` found a regression, 5 not enough memory or no such device, 130 interrupted.\n"
+      "When cells of a sweep fail in several ways, the first of 130, 3, 5, 2, 1 that applies.\n";
   return out;
 }
 

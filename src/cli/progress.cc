@@ -5,10 +5,13 @@
 
 #include <cstdio>
 
+#include "cli/output.h"
+
 namespace switchyard::cli {
 namespace {
 
 constexpr std::chrono::milliseconds kRedrawInterval{250};
+constexpr std::chrono::seconds kPlainInterval{5};
 
 std::string clock_of(long seconds) {
   if (seconds >= 3600) return fmt::format("{} h {:02} min", seconds / 3600, seconds / 60 % 60);
@@ -18,16 +21,25 @@ std::string clock_of(long seconds) {
 }  // namespace
 
 Progress::Progress(std::size_t total)
-    : visible_(isatty(STDERR_FILENO) == 1), total_(total), start_(Clock::now()) {}
+    : on_terminal_(isatty(STDERR_FILENO) == 1),
+      total_(total),
+      start_(Clock::now()),
+      last_(start_) {}
 
 void Progress::begin(std::string_view what) {
   what_ = what;
-  draw(Clock::now());
+  const auto now = Clock::now();
+  if (on_terminal_) {
+    draw(now);
+  } else if (now - last_ >= kPlainInterval) {
+    message(line(now));
+    last_ = now;
+  }
 }
 
 void Progress::tick() {
   const auto now = Clock::now();
-  if (now - last_ >= kRedrawInterval) draw(now);
+  if (on_terminal_ && now - last_ >= kRedrawInterval) draw(now);
 }
 
 void Progress::clear() {
@@ -36,12 +48,14 @@ void Progress::clear() {
 }
 
 void Progress::draw(Clock::time_point now) {
-  if (!visible_) return;
-  std::fputs(fmt::format("\r\033[K[{}/{}] {}  {}", done_ + 1, total_, what_, eta(now)).c_str(),
-             stderr);
+  std::fputs(fmt::format("\r\033[K{}", line(now)).c_str(), stderr);
   std::fflush(stderr);
   drawn_ = true;
   last_ = now;
+}
+
+std::string Progress::line(Clock::time_point now) const {
+  return fmt::format("[{}/{}] {}  {}", done_ + 1, total_, what_, eta(now));
 }
 
 std::string Progress::eta(Clock::time_point now) const {

@@ -7,8 +7,9 @@
 
 namespace switchyard::cli {
 
-/// One line on standard error that says what is running and when all will be done. Silent where
-/// standard error is no terminal.
+/// Says on standard error what is running and when all will be done: on a terminal as one line that
+/// is redrawn, elsewhere as plain lines, one for each thing that begins but not oftener than every
+/// few seconds, so that the log of a quick sweep stays empty.
 class Progress {
  public:
   explicit Progress(std::size_t total);
@@ -21,15 +22,16 @@ class Progress {
   void tick();
   /// `count` of the total are done.
   void done(std::size_t count) { done_ += count; }
-  /// Takes the line away, so that something else can be printed.
+  /// Takes a redrawn line away, so that something else can be printed.
   void clear();
 
  private:
   using Clock = std::chrono::steady_clock;
   void draw(Clock::time_point now);
+  std::string line(Clock::time_point now) const;
   std::string eta(Clock::time_point now) const;
 
-  bool visible_;
+  bool on_terminal_;
   bool drawn_ = false;
   std::size_t total_;
   std::size_t done_ = 0;

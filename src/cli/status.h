@@ -11,6 +11,7 @@ enum Status : int {
   kFailure = 1,
   kUsage = 2,        ///< bad options or bad input files
   kCheckFailed = 3,  ///< an output did not match its oracle
+  kRegression = 4,   ///< `compare` found a cell slower, or one that no longer runs
   kNoResource = 5,   ///< not enough memory, or no such device
   kInterrupted = 130,
 };

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
+#include <map>
+#include <regex>
 #include <set>
 
+#include "base/check.h"
+#include "bench/identity.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -33,26 +36,19 @@ bool has_run(const Record& record) {
   return record.contains("median_ms") || record.contains("error_code");
 }
 
-/// The graver of two, in the order that status.h promises.
-Status graver(Status a, Status b) {
-  constexpr Status kOrder[] = {kInterrupted, kCheckFailed, kNoResource, kUsage, kFailure};
-  for (const Status status : kOrder) {
-    if (a == status || b == status) return status;
+/// Leaves only cells of which keep(line) is true. Returns how many went.
+template <class Keep>
+std::size_t keep_cells(Sweep& sweep, Keep&& keep) {
+  std::size_t num_gone = 0;
+  for (SweepPart& part : sweep.parts) {
+    for (auto& group : part.groups) {
+      num_gone += std::erase_if(group, [&](const Cell& cell) {
+        return !keep(cell_line(part.target->identity(cell, part.run)));
+      });
+    }
+    std::erase_if(part.groups, [](const auto& group) { return group.empty(); });
   }
-  return kDone;
-}
-
-/// Whether `record` is a measurement of the cell that has this identity.
-bool is_of(const Record& record, const Record& identity) {
-  constexpr const char* kOptional[] = {"config",        "drop_policy", "renormalise",
-                                       "router_params", "batch_size",  "seq_len"};
-  for (const char* name : kOptional) {
-    if (record.contains(name) != identity.contains(name)) return false;
-  }
-  for (const auto& [name, value] : identity.items()) {
-    if (!record.contains(name) || record[name] != value) return false;
-  }
-  return true;
+  return num_gone;
 }
 
 std::string description_of(std::span<const Cell> group) {
@@ -67,22 +63,21 @@ std::string description_of(std::span<const Cell> group) {
 class CeilingsOf {
  public:
   /// `peak_bw` stands in for every measured bandwidth, where it is given.
-  explicit CeilingsOf(std::optional<double> peak_bw) : peak_bw_(peak_bw) {}
-
-  const Ceilings& threads(int count) {
-    const auto found = of_threads_.find(count);
-    if (found != of_threads_.end()) return found->second;
-    Context context({.threads = count, .isa = {}});
-    Ceilings& ceilings = of_threads_.emplace(count, ceilings_for(context)).first->second;
-    if (peak_bw_) {
-      ceilings.read_bw = ceilings.copy_bw = ceilings.gather_bw = *peak_bw_;
+  Ceilings threads(int count, std::optional<double> peak_bw) {
+    auto found = of_threads_.find(count);
+    if (found == of_threads_.end()) {
+      Context context({.threads = count, .isa = {}});
+      found = of_threads_.emplace(count, ceilings_for(context)).first;
+    }
+    Ceilings ceilings = found->second;
+    if (peak_bw) {
+      ceilings.read_bw = ceilings.copy_bw = ceilings.gather_bw = *peak_bw;
       ceilings.bw_is_given = true;
     }
     return ceilings;
   }
 
  private:
-  std::optional<double> peak_bw_;
   std::map<int, Ceilings> of_threads_;
 };
 
@@ -95,12 +90,12 @@ std::string resume_hint(const Sweep& sweep) {
 
 std::size_t num_cells(const Sweep& sweep) {
   std::size_t count = 0;
-  for (const auto& group : sweep.groups) count += group.size();
+  for_each_cell(sweep, [&](const SweepPart&, const Cell&) { ++count; });
   return count;
 }
 
 Status measure_all(const Sweep& sweep, RecordOutput& output) {
-  CeilingsOf ceilings(sweep.peak_bw);
+  CeilingsOf ceilings;
   Progress progress(num_cells(sweep));
   StopSignal stop;
   const auto stopping = [&] {
@@ -108,37 +103,77 @@ Status measure_all(const Sweep& sweep, RecordOutput& output) {
     return stop.requested();
   };
   Status status = kDone;
-  for (const auto& group : sweep.groups) {
-    progress.begin(description_of(group));
-    const Ceilings& limits = ceilings.threads(group.front().threads);
-    for (Record& record : sweep.target->run(group, sweep.run, limits, stopping)) {
-      if (stop.requested() && !has_run(record)) continue;
-      record["command"] = sweep.command;
-      progress.clear();
-      output.add(in_schema_order(record));
-      status = graver(status, status_of_record(record));
+  for (const SweepPart& part : sweep.parts) {
+    for (const auto& group : part.groups) {
+      progress.begin(description_of(group));
+      const Ceilings limits = ceilings.threads(group.front().threads, part.peak_bw);
+      for (Record& record : part.target->run(group, part.run, limits, stopping)) {
+        if (stop.requested() && !has_run(record)) continue;
+        record["command"] = sweep.command;
+        progress.clear();
+        output.add(in_schema_order(record));
+        status = graver(status, status_of_record(record));
+      }
+      progress.done(group.size());
+      if (stop.requested()) return kInterrupted;
+      if (!output.file_is_good()) return status;
     }
-    progress.done(group.size());
-    if (stop.requested()) return kInterrupted;
-    if (!output.file_is_good()) break;
   }
   return status;
 }
 
 }  // namespace
 
-std::size_t skip_done(Sweep& sweep, std::span<const Record> records) {
-  std::size_t skipped = 0;
-  for (auto& group : sweep.groups) {
-    skipped += std::erase_if(group, [&](const Cell& cell) {
-      const Record identity = sweep.target->identity(cell, sweep.run);
-      return std::any_of(records.begin(), records.end(), [&](const Record& record) {
-        return record.value("ok", false) && is_of(record, identity);
-      });
-    });
+std::vector<std::string> cell_lines(const Sweep& sweep) {
+  std::vector<std::string> lines;
+  for_each_cell(sweep, [&](const SweepPart& part, const Cell& cell) {
+    lines.push_back(cell_line(part.target->identity(cell, part.run)));
+  });
+  return lines;
+}
+
+std::size_t drop_repeated(Sweep& sweep) {
+  std::set<std::string> seen;
+  return keep_cells(sweep, [&](const std::string& line) { return seen.insert(line).second; });
+}
+
+void keep_matching(Sweep& sweep, const std::string& regex) {
+  std::regex pattern;
+  try {
+    pattern.assign(regex, std::regex::ECMAScript | std::regex::optimize);
+  } catch (const std::regex_error& error) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--filter '{}' is no regular expression: {}", regex, error.what()));
   }
-  std::erase_if(sweep.groups, [](const auto& group) { return group.empty(); });
+  keep_cells(sweep, [&](const std::string& line) { return std::regex_search(line, pattern); });
+  require(num_cells(sweep) > 0, "--filter '{}' matches no cell: --list shows their lines", regex);
+}
+
+Skipped skip_done(Sweep& sweep, std::span<const Record> records, bool retry_failed) {
+  std::map<std::string, Status> status_of_line;  // of several records the best
+  for (const Record& record : records) {
+    const Status status = status_of_record(record);
+    const auto [found, is_new] = status_of_line.emplace(cell_line(record), status);
+    if (!is_new && status == kDone) found->second = kDone;
+  }
+  Skipped skipped;
+  keep_cells(sweep, [&](const std::string& line) {
+    const auto found = status_of_line.find(line);
+    if (found == status_of_line.end()) return true;
+    if (found->second != kDone && retry_failed) return true;
+    ++(found->second == kDone ? skipped.num_ok : skipped.num_failed);
+    skipped.status = graver(skipped.status, found->second);
+    return false;
+  });
   return skipped;
+}
+
+Status graver(Status a, Status b) {
+  constexpr Status kOrder[] = {kInterrupted, kCheckFailed, kNoResource, kUsage, kFailure};
+  for (const Status status : kOrder) {
+    if (a == status || b == status) return status;
+  }
+  return kDone;
 }
 
 Status run_sweep(const Sweep& sweep, RecordOutput& output) {
@@ -155,16 +190,14 @@ Status run_sweep(const Sweep& sweep, RecordOutput& output) {
 }
 
 void dry_run(const Sweep& sweep, RecordOutput& output) {
-  for (const auto& group : sweep.groups) {
-    for (const Cell& cell : group) {
-      const CellCost cost = sweep.target->cost(cell);
-      Record record = sweep.target->identity(cell, sweep.run);
-      record["memory_bytes"] = cost.memory_bytes;
-      record["flops"] = cost.flops;
-      record["bytes"] = cost.bytes;
-      output.add(in_schema_order(record));
-    }
-  }
+  for_each_cell(sweep, [&](const SweepPart& part, const Cell& cell) {
+    const CellCost cost = part.target->cost(cell);
+    Record record = part.target->identity(cell, part.run);
+    record["memory_bytes"] = cost.memory_bytes;
+    record["flops"] = cost.flops;
+    record["bytes"] = cost.bytes;
+    output.add(in_schema_order(record));
+  });
   output.finish();
 }
 

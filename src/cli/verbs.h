@@ -17,6 +17,7 @@ struct Verb {
 };
 
 Status run_bench(std::span<const std::string> args, const std::string& command);
+Status run_compare(std::span<const std::string> args, const std::string& command);
 Status run_info(std::span<const std::string> args, const std::string& command);
 Status run_layout(std::span<const std::string> args, const std::string& command);
 Status run_plan(std::span<const std::string> args, const std::string& command);

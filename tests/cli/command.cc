@@ -73,6 +73,12 @@ Process::Process(const std::vector<std::string>& args, const Setting& setting) {
 
 void Process::signal(int number) const { kill(pid_, number); }
 
+bool Process::has_ended() const {
+  siginfo_t info = {};
+  return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == pid_;
+}
+
 Result Process::wait() {
   int status = 0;
   waitpid(pid_, &status, 0);

@@ -45,6 +45,7 @@ class Process {
   Process(const std::vector<std::string>& args, const Setting& setting = {});
 
   void signal(int number) const;
+  bool has_ended() const;
   Result wait();
 
  private:

@@ -18,6 +18,7 @@ prefix=$work/moved
 
 echo "== the command"
 "$prefix/bin/switchyard" --version
+(cd "$work" && "$prefix/bin/switchyard" bench --suite quick --list | grep -q bench=layer)
 
 echo "== find_package"
 cmake -G Ninja -S "$source" -B "$work/consumer" -DCMAKE_BUILD_TYPE=Release \
