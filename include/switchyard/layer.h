@@ -14,7 +14,9 @@ namespace switchyard {
 
 /// What a layer is made of. All memory is the caller's and may go after construction.
 struct LayerWeights {
-  ConstMatrixView router;       ///< [E, H], f32 or the activations' dtype; logits = x router^T
+  /// [E, H], f32 or the activations' dtype; logits = x router^T. With a strategy that mixes
+  /// (soft_moe) [E * slots_per_expert, H], a row per slot.
+  ConstMatrixView router;
   std::span<const float> bias;  ///< [E] selection bias (sigmoid_bias), or empty
   ExpertWeights experts;
   /// Optional expert(s) every token passes, as one FFN (E = 1) of their joint width
@@ -22,6 +24,8 @@ struct LayerWeights {
   ExpertWeights shared;
   /// [1, H]: shared output is scaled by sigmoid(x . shared_gate) (Qwen2-MoE), or empty.
   ConstMatrixView shared_gate;
+  /// [E, H], of router's dtypes: noise_logits = x router_noise^T (noisy_topk), or empty.
+  ConstMatrixView router_noise;
 };
 
 struct LayerConfig {
@@ -37,7 +41,8 @@ struct StageTimes {
   double logits = 0, select = 0, plan = 0, pack = 0, experts = 0, combine = 0, shared = 0;
 };
 
-/// logits -> route -> plan -> pack -> experts -> combine.
+/// logits -> route -> plan -> pack -> experts -> combine. With a strategy that mixes pack and
+/// combine are dense products with the two matrices of its SoftRouting.
 class MoeLayer {
  public:
   /// Prepacks the weights. Throws Error(invalid_argument) naming the tensor that does not fit.
@@ -51,11 +56,13 @@ class MoeLayer {
   void forward(Context& context, ConstMatrixView x, MatrixView out, StageTimes* times = nullptr);
 
   /// The same with routing decided elsewhere (a recorded trace): skips logits and select.
+  /// Throws Error(invalid_argument) for a strategy that mixes.
   void forward(Context& context, ConstMatrixView x, const Routing& routing, MatrixView out,
                StageTimes* times = nullptr);
 
   const Routing& routing() const noexcept;    ///< of the last forward
-  const DispatchPlan& plan() const noexcept;  ///< of the last forward
+  const DispatchPlan& plan() const noexcept;  ///< of the last forward; of slots where it mixed
+  const SoftRouting& soft_routing() const noexcept;  ///< of the last forward, where it mixed
   const Experts& experts() const noexcept;
 
  private:

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/context.h"
 #include "gemm/dense.h"
+#include "layer/mix.h"
 
 namespace switchyard {
 namespace {
@@ -50,9 +51,37 @@ void plan_all_tokens(std::int64_t tokens, DispatchPlan& plan) {
   std::iota(plan.token_begin.begin(), plan.token_begin.end(), std::int64_t{0});
 }
 
+/// Every slot to its expert: row s is slot s, the "token" s of experts that own `per_expert` each.
+void plan_slots(std::int64_t num_experts, std::int64_t per_expert, DispatchPlan& plan) {
+  const auto experts = static_cast<std::size_t>(num_experts);
+  const auto slots = static_cast<std::size_t>(num_experts * per_expert);
+  plan.num_tokens = num_experts * per_expert;
+  plan.num_experts = static_cast<int>(num_experts);
+  plan.expert_rows.assign(experts, per_expert);
+  plan.expert_begin.resize(experts + 1);
+  for (std::size_t e = 0; e <= experts; ++e) {
+    plan.expert_begin[e] = static_cast<std::int64_t>(e) * per_expert;
+  }
+  plan.token_of_row.resize(slots);
+  plan.row_of_assignment.resize(slots);
+  plan.weight_of_assignment.assign(slots, 1.0f);
+  plan.token_begin.resize(slots + 1);
+  std::iota(plan.token_of_row.begin(), plan.token_of_row.end(), 0);
+  std::iota(plan.row_of_assignment.begin(), plan.row_of_assignment.end(), 0);
+  std::iota(plan.token_begin.begin(), plan.token_begin.end(), std::int64_t{0});
+}
+
 void validate(const LayerConfig& config, const LayerWeights& weights) {
   const std::int64_t num_experts = weights.experts.up.count, hidden = weights.experts.up.cols;
-  require_shape("router", weights.router, num_experts, hidden);
+  const int slots = config.router.slots_per_expert;
+  const bool is_soft = config.strategy.is_soft();
+  require(!is_soft || slots >= 1, "slots_per_expert is {}: expected 1 or more", slots);
+  require_shape("router", weights.router, is_soft ? num_experts * slots : num_experts, hidden);
+  if (weights.router_noise.data != nullptr) {
+    require_shape("router_noise", weights.router_noise, num_experts, hidden);
+    require(!is_soft, "router_noise is given with strategy '{}': expected none",
+            config.strategy.name);
+  }
   require(weights.router.dtype == DType::f32 || weights.router.dtype == config.dtype,
           "router is {}: expected f32 or the layer's {}", name_of(weights.router.dtype),
           name_of(config.dtype));
@@ -81,6 +110,9 @@ struct MoeLayer::Impl {
         bias(weights.bias.begin(), weights.bias.end()),
         experts(make_experts(context, config.implementation, weights.experts, config.dtype)),
         router(context, weights.router, config.dtype) {
+    if (weights.router_noise.data != nullptr) {
+      router_noise.emplace(context, weights.router_noise, config.dtype);
+    }
     if (weights.shared.up.data == nullptr) return;
     shared = make_experts(context, config.implementation, weights.shared, config.dtype);
     if (weights.shared_gate.data != nullptr) {
@@ -107,10 +139,38 @@ struct MoeLayer::Impl {
     const MatrixView logits =
         matrix(scope.take<float>(x.rows * num_experts).data(), x.rows, num_experts);
     router.run(context, x, logits);
+    RouterInput input{logits, bias, {}};
+    if (router_noise.has_value()) {
+      const MatrixView noise =
+          matrix(scope.take<float>(x.rows * num_experts).data(), x.rows, num_experts);
+      router_noise->run(context, x, noise);
+      input.noise_logits = noise;
+    }
     clock.end_of(&StageTimes::logits);
-    const RouterInput input{logits, bias, {}};
     route(context, config.strategy, input, config.router, routing);
     clock.end_of(&StageTimes::select);
+  }
+
+  /// Slots are means of tokens, outputs means of what the experts make of the slots.
+  void mix_tokens(Context& context, ConstMatrixView x, MatrixView out, StageClock& clock) {
+    Arena::Scope scope(arena_of(context));
+    const std::int64_t slots = num_experts * config.router.slots_per_expert;
+    const MatrixView logits = matrix(scope.take<float>(x.rows * slots).data(), x.rows, slots);
+    router.run(context, x, logits);
+    clock.end_of(&StageTimes::logits);
+    route_soft(context, config.strategy, {logits, {}, {}}, config.router, soft_routing);
+    clock.end_of(&StageTimes::select);
+    plan_slots(num_experts, config.router.slots_per_expert, plan);
+    clock.end_of(&StageTimes::plan);
+    const MatrixView in = take(scope, slots), expert_rows = take(scope, slots);
+    mix(context, soft_routing.dispatch, x, in);
+    clock.end_of(&StageTimes::pack);
+    experts->forward(context, plan, in, expert_rows);
+    clock.end_of(&StageTimes::experts);
+    mix(context, soft_routing.combine, expert_rows, out);
+    clock.end_of(&StageTimes::combine);
+    if (shared != nullptr) add_shared(context, x, out);
+    clock.end_of(&StageTimes::shared);
   }
 
   /// From the routing to the output.
@@ -154,8 +214,9 @@ struct MoeLayer::Impl {
   std::vector<float> bias;
   std::unique_ptr<Experts> experts, shared;
   gemm::DenseProduct router;
-  std::optional<gemm::DenseProduct> shared_gate;
+  std::optional<gemm::DenseProduct> shared_gate, router_noise;
   Routing routing;
+  SoftRouting soft_routing;
   DispatchPlan plan, shared_plan;
 };
 
@@ -171,6 +232,7 @@ void MoeLayer::forward(Context& context, ConstMatrixView x, MatrixView out, Stag
   impl_->check(x, out);
   StageClock clock(times);
   Arena::Scope scope(arena_of(context));
+  if (impl_->config.strategy.is_soft()) return impl_->mix_tokens(context, x, out, clock);
   impl_->route_tokens(context, x, clock);
   impl_->dispatch(context, x, out, clock);
 }
@@ -178,6 +240,9 @@ void MoeLayer::forward(Context& context, ConstMatrixView x, MatrixView out, Stag
 void MoeLayer::forward(Context& context, ConstMatrixView x, const Routing& routing, MatrixView out,
                        StageTimes* times) {
   impl_->check(x, out);
+  require(!impl_->config.strategy.is_soft(),
+          "strategy '{}' mixes all tokens: expected forward without a routing",
+          impl_->config.strategy.name);
   require(routing.num_tokens == x.rows, "routing is for {} tokens: expected {} as x has rows",
           routing.num_tokens, x.rows);
   require(routing.num_experts == impl_->num_experts, "routing is for {} experts: expected {}",
@@ -189,6 +254,7 @@ void MoeLayer::forward(Context& context, ConstMatrixView x, const Routing& routi
 
 const Routing& MoeLayer::routing() const noexcept { return impl_->routing; }
 const DispatchPlan& MoeLayer::plan() const noexcept { return impl_->plan; }
+const SoftRouting& MoeLayer::soft_routing() const noexcept { return impl_->soft_routing; }
 const Experts& MoeLayer::experts() const noexcept { return *impl_->experts; }
 
 }  // namespace switchyard

@@ -143,6 +143,17 @@ std::vector<double> reference_quantized_expert(const ExpertWeights& weights, std
   return product(weights.down[e], rounded_to_steps(hidden));
 }
 
+namespace {
+
+void add_shared(const LayerWeights& weights, std::span<const double> token, std::span<double> sum) {
+  if (weights.shared.up.data == nullptr) return;
+  double scale = 1;
+  if (weights.shared_gate.data != nullptr) scale = sigmoid(product(weights.shared_gate, token)[0]);
+  add_scaled(sum, scale, reference_expert(weights.shared, 0, token));
+}
+
+}  // namespace
+
 std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,
                                     const DispatchPlan& plan, const LayerWeights& weights,
                                     std::span<const std::int64_t> tokens) {
@@ -157,12 +168,33 @@ std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,
       add_scaled(sum, plan.weight_of_assignment[i],
                  reference_expert(weights.experts, routing.expert[i], token));
     }
-    if (weights.shared.up.data != nullptr) {
-      double scale = 1;
-      if (weights.shared_gate.data != nullptr)
-        scale = sigmoid(product(weights.shared_gate, token)[0]);
-      add_scaled(sum, scale, reference_expert(weights.shared, 0, token));
+    add_shared(weights, token, sum);
+    out.insert(out.end(), sum.begin(), sum.end());
+  }
+  return out;
+}
+
+std::vector<double> reference_slot(ConstMatrixView x, const SoftRouting& routing,
+                                   const LayerWeights& weights, std::int64_t s) {
+  std::vector<double> slot(static_cast<std::size_t>(x.cols), 0.0);
+  for (std::int64_t t = 0; t < x.rows; ++t) {
+    add_scaled(slot, routing.dispatch[static_cast<std::size_t>(s * x.rows + t)], row_of(x, t));
+  }
+  return reference_expert(weights.experts, s / routing.slots_per_expert, slot);
+}
+
+std::vector<double> reference_mixed(ConstMatrixView x, const SoftRouting& routing,
+                                    std::span<const double> slots, const LayerWeights& weights,
+                                    std::span<const std::int64_t> tokens) {
+  const auto hidden = static_cast<std::size_t>(x.cols);
+  std::vector<double> out;
+  for (const std::int64_t t : chosen_or_all(tokens, x.rows)) {
+    std::vector<double> sum(hidden, 0.0);
+    for (std::int64_t s = 0; s < routing.num_slots(); ++s) {
+      const float weight = routing.combine[static_cast<std::size_t>(t * routing.num_slots() + s)];
+      add_scaled(sum, weight, slots.subspan(static_cast<std::size_t>(s) * hidden, hidden));
     }
+    add_shared(weights, row_of(x, t), sum);
     out.insert(out.end(), sum.begin(), sum.end());
   }
   return out;

@@ -31,6 +31,17 @@ std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,
                                     const DispatchPlan& plan, const LayerWeights& weights,
                                     std::span<const std::int64_t> tokens);
 
+/// Of a strategy that mixes. [H]: what expert s / slots_per_expert makes of slot s, the mean of all
+/// tokens by dispatch.
+std::vector<double> reference_slot(ConstMatrixView x, const SoftRouting& routing,
+                                   const LayerWeights& weights, std::int64_t s);
+
+/// out [|tokens|, H]: for each listed token the mean of `slots` [S, H] by combine, plus the shared
+/// expert when there is one.
+std::vector<double> reference_mixed(ConstMatrixView x, const SoftRouting& routing,
+                                    std::span<const double> slots, const LayerWeights& weights,
+                                    std::span<const std::int64_t> tokens);
+
 /// A seeded choice of tokens that touches every expert with kept rows at least once, at least
 /// `at_least` (or all) of them, ascending.
 std::vector<std::int64_t> covering_tokens(const Routing& routing, const DispatchPlan& plan,
