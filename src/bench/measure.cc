@@ -259,6 +259,11 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
     record["router_params"] = params;
   }
   for (const std::string_view field : measurement.not_applicable) record.erase(std::string(field));
+  if (strategy_of(cell).is_soft()) {
+    for (const char* field : {"top_k", "layout", "capacity_factor", "drop_policy", "renormalise"}) {
+      record.erase(field);
+    }
+  }
   require_identity(record);
   return record;
 }

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "bench/expert_inputs.h"
+#include "bench/layer_soft.h"
 #include "bench/oracle.h"
 #include "bench/router_inputs.h"
 #include "bench/stopwatch.h"
@@ -147,6 +148,7 @@ class LayerSubject final : public Subject {
 };
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
+  if (strategy_of(cell).is_soft()) return soft_layer_cost(cell, load);
   const double tokens = static_cast<double>(cell.tokens);
   const double weights = expert_bytes(cell, static_cast<double>(cell.experts));
   const bool router = has_router(cell);
@@ -158,8 +160,12 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
                            row_bytes(cell, 2 * tokens + (router ? cell.experts : 0))};
 }
 
-constexpr Measurement kMeasurement = {
-    .cost = cost, .prepare = share<Inputs, LayerSubject>, .not_applicable = {}};
+MakeSubject prepare(Context& context, const Cell& cell, const RoutingSource& source) {
+  if (strategy_of(cell).is_soft()) return prepare_soft_layer(context, cell, source);
+  return share<Inputs, LayerSubject>(context, cell, source);
+}
+
+constexpr Measurement kMeasurement = {.cost = cost, .prepare = prepare, .not_applicable = {}};
 
 }  // namespace
 

@@ -92,6 +92,29 @@ TEST(Bench, MixingIsRefusedWhereNothingIsSent) {
   EXPECT_EQ(run("plan --strategy soft_moe --tokens 7" + kSmall).status, 2);
 }
 
+TEST(Bench, LayersThatMixAreMeasuredWithoutWhatDoesNotApply) {
+  for (const std::string routing : {"uniform", "gate"}) {
+    const auto records =
+        records_of("bench layer --strategy soft_moe --slots-per-expert 1,3 --routing " + routing +
+                   " --tokens 23" + kSmall + kQuick);
+    ASSERT_EQ(records.size(), 2u);
+    for (const Json& record : records) {
+      ASSERT_TRUE(record["ok"].get<bool>()) << record;
+      EXPECT_EQ(record["causal"], false);
+      for (const char* const field : {"top_k", "layout", "load_cv", "drop_rate", "gate_entropy"}) {
+        EXPECT_FALSE(record.contains(field)) << field;
+      }
+      EXPECT_GT(record["t_combine_ms"], 0);
+    }
+    // Router, dispatch, combine: 2 T S H each; experts 6 S H F.
+    EXPECT_EQ(records[1]["flops"], 3 * 2.0 * 23 * 15 * 37 + 6.0 * 15 * 37 * 19);
+  }
+  const auto refused = records_of(
+      "bench layer --strategy soft_moe --routing zipf:1 --tokens 7" + kSmall + kQuick, 2);
+  EXPECT_NE(refused[0]["error"].get<std::string>().find("expected uniform or gate"),
+            std::string::npos);
+}
+
 TEST(Bench, RecordsHoldWhatWasAskedFor) {
   const auto records = records_of(
       "bench pack --num_tokens 6 --d_model 32 --num-experts 4 --top_k 2"
