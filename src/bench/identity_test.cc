@@ -45,7 +45,7 @@ constexpr std::size_t num_members() {
 const std::vector<std::function<void(Cell&)>> kCellChanges = {
     [](Cell& c) { c.bench = "other"; },
     [](Cell& c) { c.impl = "other"; },
-    [](Cell& c) { c.strategy = "other"; },
+    [](Cell& c) { c.strategy = "top1"; },
     [](Cell& c) { c.routing = "other"; },
     [](Cell& c) { c.config = "other"; },
     [](Cell& c) { c.layout = Layout::block; },
