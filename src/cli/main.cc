@@ -24,6 +24,7 @@ constexpr Verb kVerbs[] = {
     {"layout", "where each element lies: an expression, or the library's own layouts", run_layout},
     {"plan", "routes one workload and shows where every row goes", run_plan},
     {"plot", "draws records: time, throughput, limits, drops, load, speed-up", run_plot},
+    {"report", "one HTML page about records: what they say, tables, pictures", run_report},
     {"trace", "how evenly a recorded routing trace loads its experts", run_trace},
 };
 

@@ -22,6 +22,7 @@ Status run_info(std::span<const std::string> args, const std::string& command);
 Status run_layout(std::span<const std::string> args, const std::string& command);
 Status run_plan(std::span<const std::string> args, const std::string& command);
 Status run_plot(std::span<const std::string> args, const std::string& command);
+Status run_report(std::span<const std::string> args, const std::string& command);
 Status run_trace(std::span<const std::string> args, const std::string& command);
 
 }  // namespace switchyard::cli

@@ -9,24 +9,26 @@
 namespace switchyard {
 namespace {
 
-constexpr std::string_view kNamingFields[] = {"bench",         "config",
-                                              "impl",          "strategy",
-                                              "layout",        "routing",
-                                              "batch_size",    "seq_len",
-                                              "tokens",        "hidden",
-                                              "ffn",           "experts",
-                                              "top_k",         "capacity_factor",
-                                              "drop_policy",   "renormalise",
-                                              "router_params", "dtype",
-                                              "weights",       "activation",
-                                              "gated",         "threads",
-                                              "ranks",         "device",
-                                              "cold",          "seed",
-                                              "isa",           "library",
-                                              "cpu",           "gpu",
-                                              "host",          "version",
-                                              "git_sha",       "compiler",
-                                              "timestamp"};
+// What names mention first, in this order; other identity fields follow in the schema's.
+constexpr std::string_view kFirst[] = {"bench",      "config",  "impl",   "strategy",
+                                       "layout",     "routing", "batch_size", "seq_len",
+                                       "tokens",     "hidden",  "ffn",    "experts",
+                                       "top_k",      "capacity_factor"};
+
+// Where and with what a cell was measured.
+constexpr std::string_view kProvenance[] = {"isa",  "library", "cpu",      "gpu",      "host",
+                                            "version", "git_sha", "compiler", "timestamp"};
+
+std::vector<std::string_view> all_naming_fields() {
+  std::vector<std::string_view> fields(std::begin(kFirst), std::end(kFirst));
+  for (const RecordField& field : record_fields()) {
+    const bool is_there = std::find(fields.begin(), fields.end(), field.name) != fields.end();
+    if (field.is_identity && !is_there && field.name != "seed") fields.push_back(field.name);
+  }
+  fields.push_back("seed");
+  fields.insert(fields.end(), std::begin(kProvenance), std::end(kProvenance));
+  return fields;
+}
 
 struct Symbol {
   std::string_view field;
@@ -161,7 +163,10 @@ std::string clean_text(std::string_view text) {
 
 bool is_ok(const Record& record) { return record.value("ok", false); }
 
-std::span<const std::string_view> naming_fields() { return kNamingFields; }
+std::span<const std::string_view> naming_fields() {
+  static const std::vector<std::string_view> fields = all_naming_fields();
+  return fields;
+}
 
 std::string named_value(const Record& record, std::string_view field) {
   const std::string text = text_of(record, field);
@@ -197,7 +202,7 @@ std::string common_values(std::span<const Record* const> records,
     });
   };
   std::vector<std::string> fields;
-  for (const std::string_view field : kNamingFields) {
+  for (const std::string_view field : naming_fields()) {
     const bool is_left_out = std::find(without.begin(), without.end(), field) != without.end();
     if (!is_left_out && is_common(field) && !goes_without_saying(first, field)) {
       fields.emplace_back(field);
