@@ -10,13 +10,12 @@ namespace switchyard {
 namespace {
 
 // What names mention first, in this order; other identity fields follow in the schema's.
-constexpr std::string_view kFirst[] = {"bench",      "config",  "impl",   "strategy",
-                                       "layout",     "routing", "batch_size", "seq_len",
-                                       "tokens",     "hidden",  "ffn",    "experts",
-                                       "top_k",      "capacity_factor"};
+constexpr std::string_view kFirst[] = {
+    "bench",   "config", "impl",   "strategy", "layout",  "routing", "batch_size",
+    "seq_len", "tokens", "hidden", "ffn",      "experts", "top_k",   "capacity_factor"};
 
 // Where and with what a cell was measured.
-constexpr std::string_view kProvenance[] = {"isa",  "library", "cpu",      "gpu",      "host",
+constexpr std::string_view kProvenance[] = {"isa",     "library", "cpu",      "gpu",      "host",
                                             "version", "git_sha", "compiler", "timestamp"};
 
 std::vector<std::string_view> all_naming_fields() {

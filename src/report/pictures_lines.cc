@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "bench/identity.h"
 #include "report/fields.h"
 #include "report/pictures.h"
 
@@ -196,17 +197,12 @@ Picture perm_picture(std::span<const Record> records, const PlotOptions& options
 
 namespace {
 
-/// Everything that tells cells apart, but for the fields the baseline is chosen by and those that
-/// follow from them.
+/// Everything that tells cells apart, but for the fields the baseline is chosen by.
 std::string cell_without(const Record& record, std::span<const Match> baseline) {
-  std::string key;
-  for (const std::string_view field : naming_fields()) {
-    if (field == "isa") break;  // what follows says where and with what, not what
-    const bool is_chosen = std::any_of(baseline.begin(), baseline.end(),
-                                       [&](const Match& match) { return match.field == field; });
-    if (!is_chosen) key += fmt::format("{}={}\n", field, text_of(record, field));
-  }
-  return key + text_of(record, "cpu") + text_of(record, "gpu");
+  std::vector<std::string_view> chosen;
+  for (const Match& match : baseline) chosen.push_back(match.field);
+  return fmt::format("{} {} {}", cell_line(record, chosen), text_of(record, "cpu"),
+                     text_of(record, "gpu"));
 }
 
 std::string name_of_baseline(std::span<const Match> baseline) {

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/check.h"
+#include "bench/identity.h"
 #include "report/fields.h"
 #include "report/series.h"
 
@@ -312,10 +313,10 @@ std::vector<Contest> contests_of(std::span<const Record> records, const TargetRe
   std::vector<std::string> keys;
   for (const std::int64_t i : target.records) {
     if (!is_ok(at(i)) || !number_of(at(i), "median_ms")) continue;
-    std::string key;
-    for (const std::string_view field : naming_fields()) {
-      if (field == "impl" || field == "isa" || field == "library" || field == "timestamp") continue;
-      key += fmt::format("{}={}\n", field, text_of(at(i), field));
+    constexpr std::string_view kImpl[] = {"impl"};
+    std::string key = cell_line(at(i), kImpl);
+    for (const char* field : {"host", "cpu", "gpu", "version", "git_sha", "compiler"}) {
+      key += fmt::format(" {}", text_of(at(i), field));
     }
     if (!cells_of_key.contains(key)) keys.push_back(key);
     cells_of_key[key][text_of(at(i), "impl")] = i;
