@@ -72,6 +72,22 @@ TEST_P(Allocations, NoneInSteadyState) {
   }
 }
 
+TEST(AllocationsOfStrategies, NoneInSteadyState) {
+  const StrategyRegistry registry = StrategyRegistry::builtin();
+  for (const Strategy& strategy : registry.all()) {
+    TestLayer::Options o;
+    o.strategy = strategy.name;
+    o.tokens = 130;
+    TestLayer test(o);
+    Context context({.threads = 2, .isa = {}});
+    MoeLayer layer(context, test.config, test.weights);
+    layer.forward(context, test.x.view(), test.out.view());
+    const long before = num_allocations.load();
+    layer.forward(context, test.x.view(), test.out.view());
+    EXPECT_EQ(num_allocations.load() - before, 0) << strategy.name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Allocations, ::testing::Values(DType::f32, DType::bf16, DType::f16),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
