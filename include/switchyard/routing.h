@@ -41,6 +41,10 @@ struct RouterParams {
   int slots_per_expert = 1;            ///< p of soft_moe, 1..2^20
 };
 
+/// Work done inside a strategy's pass over the tokens, by the layer and the bench:
+/// src/routing/fusion.h.
+struct Fusion;
+
 /// What a strategy sees.
 struct RouterInput {
   ConstMatrixView logits;                   ///< [T, E] f32
@@ -48,6 +52,7 @@ struct RouterInput {
   std::span<const std::int64_t> token_ids;  ///< [T] vocabulary ids, or empty: positions are used
   /// [T, E] f32, finite: noisy_topk's noise has standard deviation softplus(this); or no data.
   ConstMatrixView noise_logits = {};
+  const Fusion* fusion = nullptr;  ///< the library's own: leave it null
 };
 
 /// What the losses (losses.h) take as the probability p[t, e] of expert e for token t.
@@ -82,6 +87,7 @@ struct Strategy {
                      SoftRouting& routing) = nullptr;
 
   bool is_soft() const noexcept { return route_soft != nullptr; }
+  bool fuses = false;  ///< `route` walks its tokens with for_token_blocks (src/routing/select.h)
 };
 
 /// The strategies a program knows: a value, so that a program adds its own to a copy.

@@ -54,28 +54,52 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
   make_schedule(groups, {weights_.stripes(), blocking_.rows, row_unit, context.threads()}, tasks_);
   if (tasks_.empty()) return;
 
-  const bool partial_sums = blocking_.depth < round_up(weights_.depth(), kDepthUnit);
-  std::int64_t panel_bytes = 0, acc_count = 0;
+  std::int64_t panel_size = 0, acc_count = 0;
   for (const Task& task : tasks_) {
     const std::int64_t rows = round_up(task.rows, kTileRows);
-    const std::int64_t stripes = partial_sums ? task.stripe_end - task.stripe_begin : 1;
+    const std::int64_t stripes = has_partial_sums() ? task.stripe_end - task.stripe_begin : 1;
     acc_count = std::max(acc_count, rows * kStripeColumns * stripes);
-    if (call.rows_in == nullptr) continue;
-    PanelShape part(*kernel_, blocking_.depth);
-    panel_bytes = std::max(panel_bytes, round_up(part.bytes(task.rows), 64));
+    if (call.rows_in != nullptr) panel_size = std::max(panel_size, panel_bytes(task.rows));
   }
   Arena::Scope scratch(arena_of(context));
   const int threads = context.threads();
-  const auto panels = scratch.take<std::byte>(panel_bytes * threads);
+  const auto panels = scratch.take<std::byte>(panel_size * threads);
   const auto accs = scratch.take<float>(acc_count * threads);
 
   pool_of(context).for_each(static_cast<std::int64_t>(tasks_.size()), [&](std::int64_t i, int t) {
     const Task& task = tasks_[static_cast<std::size_t>(i)];
     if (kernel_->begin != nullptr) kernel_->begin();
     run_task(call, groups[static_cast<std::size_t>(task.group)], task,
-             panels.data() + t * panel_bytes, accs.data() + t * acc_count);
+             panels.data() + t * panel_size, accs.data() + t * acc_count);
     if (kernel_->end != nullptr) kernel_->end();
   });
+}
+
+bool GroupedProduct::has_partial_sums() const noexcept {
+  return blocking_.depth < round_up(weights_.depth(), kDepthUnit);
+}
+
+std::int64_t GroupedProduct::panel_bytes(std::int64_t rows) const noexcept {
+  return round_up(PanelShape(*kernel_, blocking_.depth).bytes(rows), 64);
+}
+
+std::int64_t GroupedProduct::rows_scratch_bytes(std::int64_t rows) const noexcept {
+  const std::int64_t stripes = has_partial_sums() ? weights_.stripes() : 1;
+  return panel_bytes(rows) + round_up(rows, kTileRows) * kStripeColumns * stripes *
+                                 static_cast<std::int64_t>(sizeof(float));
+}
+
+void GroupedProduct::run_rows(const GatherSource& in, const MatrixView& out, std::int64_t row,
+                              std::int64_t rows, std::byte* scratch) const noexcept {
+  Call call;
+  call.rows_in = &in;
+  call.rows_out = &out;
+  call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
+  const Group group{0, rows, row, row};
+  const Task task{0, 0, rows, 0, weights_.stripes(), 0};
+  if (kernel_->begin != nullptr) kernel_->begin();
+  run_task(call, group, task, scratch, reinterpret_cast<float*>(scratch + panel_bytes(rows)));
+  if (kernel_->end != nullptr) kernel_->end();
 }
 
 void GroupedProduct::run_task(const Call& call, const Group& group, const Task& task,

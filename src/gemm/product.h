@@ -42,9 +42,17 @@ class GroupedProduct {
   void run(Context& context, std::span<const Group> groups, const GatherSource& in,
            const MatrixView& out);
 
+  /// The last form for rows [row, row + rows) of one matrix, on the calling thread alone: the same
+  /// bits. `scratch` is rows_scratch_bytes(rows) long, 64-byte aligned.
+  void run_rows(const GatherSource& in, const MatrixView& out, std::int64_t row, std::int64_t rows,
+                std::byte* scratch) const noexcept;
+  std::int64_t rows_scratch_bytes(std::int64_t rows) const noexcept;
+
  private:
   struct Call;
   void run(Context& context, std::span<const Group> groups, const Call& call);
+  bool has_partial_sums() const noexcept;
+  std::int64_t panel_bytes(std::int64_t rows) const noexcept;
   void run_task(const Call& call, const Group& group, const Task& task, std::byte* panel_scratch,
                 float* acc_scratch) const noexcept;
   void finish_stripe(const Call& call, const Group& group, const Task& task, std::int64_t s,

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/context.h"
+#include "plan/counts.h"
 #include "plan/drop_policy.h"
 #include "plan/plan_impl.h"
 #include "plan/ranking.h"
@@ -142,17 +143,31 @@ void place_assignments(Context& context, const Routing& routing, const PlanOptio
   });
 }
 
-void make_plan_by(RankAssignments rank_assignments, Context& context, const Routing& routing,
-                  const PlanOptions& options, DispatchPlan& plan, const TokensPlaced& placed = {}) {
-  require_options(options);
-  validate_routing(context, routing);
+void shape_plan(const Routing& routing, const PlanOptions& options, DispatchPlan& plan) {
   plan.layout = options.layout;
   plan.num_tokens = routing.num_tokens;
   plan.num_experts = routing.num_experts;
   plan.row_of_assignment.resize(routing.expert.size());
   plan.weight_of_assignment.resize(routing.expert.size());
   plan.token_begin.resize(routing.token_begin.size());
+}
 
+void finish_plan(Context& context, const Routing& routing, const PlanOptions& options,
+                 const Ranking& ranking, const TokensPlaced& placed, DispatchPlan& plan) {
+  plan.capacity = capacity_of(options, routing, ranking.assigned);
+  lay_out_experts(options, ranking.assigned, plan);
+  if (options.capacity_factor > 0 && options.drop_policy == DropPolicy::probs) {
+    rank_largest_weights(context, routing, plan.capacity, ranking);
+  }
+  mark_padding(context, plan);
+  place_assignments(context, routing, options, ranking, placed, plan);
+}
+
+void make_plan_by(RankAssignments rank_assignments, Context& context, const Routing& routing,
+                  const PlanOptions& options, DispatchPlan& plan, const TokensPlaced& placed = {}) {
+  require_options(options);
+  validate_routing(context, routing);
+  shape_plan(routing, options, plan);
   Arena::Scope scope(arena_of(context));
   Ranking ranking;
   ranking.ranges =
@@ -161,14 +176,7 @@ void make_plan_by(RankAssignments rank_assignments, Context& context, const Rout
   ranking.base = scope.take<std::int32_t>(ranking.ranges.count * routing.num_experts);
   ranking.assigned = scope.take<std::int64_t>(routing.num_experts);
   rank_assignments(context, routing, ranking);
-
-  plan.capacity = capacity_of(options, routing, ranking.assigned);
-  lay_out_experts(options, ranking.assigned, plan);
-  if (options.capacity_factor > 0 && options.drop_policy == DropPolicy::probs) {
-    rank_largest_weights(context, routing, plan.capacity, ranking);
-  }
-  mark_padding(context, plan);
-  place_assignments(context, routing, options, ranking, placed, plan);
+  finish_plan(context, routing, options, ranking, placed, plan);
 }
 
 }  // namespace
@@ -209,6 +217,24 @@ void make_plan_with(std::string_view implementation, Context& context, const Rou
 void make_plan_and(Context& context, const Routing& routing, const PlanOptions& options,
                    DispatchPlan& plan, const TokensPlaced& placed) {
   make_plan_by(rank_by_counting, context, routing, options, plan, placed);
+}
+
+void make_plan_counted(Context& context, const Routing& routing, AssignmentCounts& counts,
+                       const PlanOptions& options, DispatchPlan& plan) {
+  if (!counts.hold) return make_plan(context, routing, options, plan);
+  counts.hold = false;
+  require_options(options);
+  counts.rank.swap(plan.row_of_assignment);
+  // So that the next selection allocates nothing.
+  counts.rank.reserve(plan.row_of_assignment.size());
+  shape_plan(routing, options, plan);
+  Arena::Scope scope(arena_of(context));
+  const Ranking ranking{.ranges = counts.ranges,
+                        .rank = plan.row_of_assignment,
+                        .base = counts.of_range,
+                        .assigned = scope.take<std::int64_t>(routing.num_experts)};
+  add_up_ranges(ranking);
+  finish_plan(context, routing, options, ranking, {}, plan);
 }
 
 void make_plan(Context& context, const Routing& routing, const PlanOptions& options,

@@ -27,6 +27,19 @@ TokenRanges token_ranges(const Context& context, const Routing& routing,
   return {routing.num_tokens, std::max<std::int64_t>(count, 1)};
 }
 
+void add_up_ranges(const Ranking& ranking) noexcept {
+  const auto num_experts = static_cast<std::int64_t>(ranking.assigned.size());
+  std::ranges::fill(ranking.assigned, 0);
+  for (std::int64_t range = 0; range < ranking.ranges.count; ++range) {
+    std::int32_t* base = ranking.base.data() + range * num_experts;
+    for (std::int64_t e = 0; e < num_experts; ++e) {
+      const std::int32_t count = base[e];
+      base[e] = static_cast<std::int32_t>(ranking.assigned[e]);
+      ranking.assigned[e] += count;
+    }
+  }
+}
+
 void rank_by_counting(Context& context, const Routing& routing, const Ranking& ranking) {
   const std::int64_t num_experts = routing.num_experts;
   const TokenRanges ranges = ranking.ranges;
@@ -38,15 +51,7 @@ void rank_by_counting(Context& context, const Routing& routing, const Ranking& r
       ranking.rank[a] = count[routing.expert[a]]++;
     }
   });
-  std::ranges::fill(ranking.assigned, 0);
-  for (std::int64_t range = 0; range < ranges.count; ++range) {
-    std::int32_t* base = ranking.base.data() + range * num_experts;
-    for (std::int64_t e = 0; e < num_experts; ++e) {
-      const std::int32_t count = base[e];
-      base[e] = static_cast<std::int32_t>(ranking.assigned[e]);
-      ranking.assigned[e] += count;
-    }
-  }
+  add_up_ranges(ranking);
 }
 
 void rank_by_sort(Context& context, const Routing& routing, const Ranking& ranking) {

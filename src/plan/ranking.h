@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -8,12 +9,17 @@
 
 namespace switchyard {
 
-/// Tokens cut into ranges of equal length, each the work of one thread.
+/// Tokens cut into ranges of equal length but for the grain at whose multiples they are cut, each
+/// the work of one thread.
 struct TokenRanges {
   std::int64_t num_tokens = 0;
   std::int64_t count = 1;
+  std::int64_t grain = 1;
 
-  std::int64_t begin(std::int64_t range) const noexcept { return num_tokens * range / count; }
+  std::int64_t begin(std::int64_t range) const noexcept {
+    const std::int64_t grains = (num_tokens + grain - 1) / grain;
+    return std::min(num_tokens, grains * range / count * grain);
+  }
   std::int64_t end(std::int64_t range) const noexcept { return begin(range + 1); }
 };
 
@@ -33,6 +39,9 @@ struct Ranking {
   std::span<std::int32_t> base;      ///< [ranges, E]
   std::span<std::int64_t> assigned;  ///< [E] n_e before any drop
 };
+
+/// Turns the counts of each range in `base` into sums over the ranges before, and fills `assigned`.
+void add_up_ranges(const Ranking& ranking) noexcept;
 
 /// Fills `ranking` (spans allocated, ranges set) from a valid routing.
 using RankAssignments = void (*)(Context&, const Routing&, const Ranking&);

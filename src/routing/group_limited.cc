@@ -12,34 +12,29 @@ namespace {
 void route_group_limited(Context& context, const RouterInput& input, const RouterParams& params,
                          Routing& routing) {
   const int k = params.top_k, num_experts = static_cast<int>(input.logits.cols);
-  shape_top_k(input, k, routing);
   const TopkKernel topk = topk_variant(context.isa()).topk;
   Arena::Scope scope(arena_of(context));
   const GroupScratchOfThreads scratch(scope, context.threads(), num_experts, params);
-  FirstBad bad;
-  pool_of(context).for_ranges(
-      input.logits.rows, kGroupBlock, [&](std::int64_t begin, std::int64_t end, int thread) {
-        for (std::int64_t t = begin; t < end; t += kGroupBlock) {
-          const int count = static_cast<int>(std::min<std::int64_t>(kGroupBlock, end - t));
-          float max[kGroupBlock], sum[kGroupBlock], best_weight[kGroupBlock];
-          std::int32_t best[kGroupBlock];
-          Block all{t, count, 1, best, best_weight, max, sum};
-          const std::int64_t token = select_block(topk, input, 1.0f, all, max, sum);
-          if (token >= 0) return bad.note(token);
-          Block block{t,   count, k, routing.expert.data() + t * k, routing.weight.data() + t * k,
-                      max, sum};
-          const float* x = logits_of(input, t);
-          select_in_groups(topk, GroupScore::best, x, input.logits.row_stride, count, num_experts,
-                           params, scratch[thread], block.expert, block.weight, max);
-          weigh_infinite(input, block);
-          if (params.norm_topk) {
-            normalise(block.weight, count, k, 0.0f, params.routed_scaling_factor);
-          } else {
-            divide_by_sum(block, params.routed_scaling_factor);
-          }
+  for_token_blocks(
+      context, input, k, kGroupBlock, routing, [&](std::int64_t t, int count, int thread) {
+        float max[kGroupBlock], sum[kGroupBlock], best_weight[kGroupBlock];
+        std::int32_t best[kGroupBlock];
+        Block all{t, count, 1, best, best_weight, max, sum};
+        const std::int64_t token = select_block(topk, input, 1.0f, all, max, sum);
+        if (token >= 0) return token;
+        Block block{t,   count, k, routing.expert.data() + t * k, routing.weight.data() + t * k,
+                    max, sum};
+        const float* x = logits_of(input, t);
+        select_in_groups(topk, GroupScore::best, x, input.logits.row_stride, count, num_experts,
+                         params, scratch[thread], block.expert, block.weight, max);
+        weigh_infinite(input, block);
+        if (params.norm_topk) {
+          normalise(block.weight, count, k, 0.0f, params.routed_scaling_factor);
+        } else {
+          divide_by_sum(block, params.routed_scaling_factor);
         }
+        return token;
       });
-  bad.throw_if_any(input);
 }
 
 }  // namespace
@@ -52,7 +47,8 @@ Strategy group_limited_strategy() {
           .source = "DeepSeek-V2, arXiv 2405.04434",
           .causal = true,
           .route = route_group_limited,
-          .knobs = "top_k, norm_topk, n_group, topk_group, routed_scaling_factor"};
+          .knobs = "top_k, norm_topk, n_group, topk_group, routed_scaling_factor",
+          .fuses = true};
 }
 
 }  // namespace switchyard

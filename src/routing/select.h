@@ -7,6 +7,7 @@
 #include <span>
 
 #include "base/context.h"
+#include "routing/fusion.h"
 #include "switchyard/routing.h"
 #include "topk/topk.h"
 
@@ -57,28 +58,44 @@ class FirstBad {
 std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale, Block& block,
                           float* max, float* sum) noexcept;
 
+/// Calls route_block(begin, count, thread) on blocks of at most `block` tokens, in parallel, which
+/// writes their k experts and weights into `routing` and returns the first token it could not
+/// route, or -1. Does what input.fusion asks for around it. Throws as FirstBad.
+template <class RouteBlock>
+void for_token_blocks(Context& context, const RouterInput& input, int k, int block,
+                      Routing& routing, RouteBlock&& route_block) {
+  shape_top_k(input, k, routing);
+  FusedPass fused(context, input, k, block);
+  FirstBad bad;
+  pool_of(context).for_ranges(
+      input.logits.rows, block, [&](std::int64_t begin, std::int64_t end, int thread) {
+        for (std::int64_t t = begin; t < end; t += block) {
+          const int count = static_cast<int>(std::min<std::int64_t>(block, end - t));
+          fused.before(t, end, thread);
+          const std::int64_t token = route_block(t, count, thread);
+          if (token >= 0) return bad.note(token);
+          fused.after(t, count, routing.expert.data() + t * k, thread);
+        }
+      });
+  bad.throw_if_any(input);
+  fused.done();
+}
+
 /// Selects the k largest logits of every token into `routing`, then calls finish(block) on each
 /// block, in parallel, to turn exponentials into weights.
 template <class Finish>
 void select_top_k(Context& context, const RouterInput& input, int k, float scale, bool want_sum,
                   Routing& routing, Finish finish) {
-  shape_top_k(input, k, routing);
   const TopkKernel topk = topk_variant(context.isa()).topk;
-  FirstBad bad;
-  pool_of(context).for_ranges(
-      input.logits.rows, kBlockTokens, [&](std::int64_t begin, std::int64_t end, int) {
-        float max[kBlockTokens], sum[kBlockTokens];
-        for (std::int64_t t = begin; t < end; t += kBlockTokens) {
-          const int count = static_cast<int>(std::min<std::int64_t>(kBlockTokens, end - t));
-          Block block{t,   count, k, routing.expert.data() + t * k, routing.weight.data() + t * k,
-                      max, sum};
-          const std::int64_t token =
-              select_block(topk, input, scale, block, max, want_sum ? sum : nullptr);
-          if (token >= 0) return bad.note(token);
-          finish(block);
-        }
-      });
-  bad.throw_if_any(input);
+  for_token_blocks(context, input, k, kBlockTokens, routing, [&](std::int64_t t, int count, int) {
+    float max[kBlockTokens], sum[kBlockTokens];
+    Block block{t,   count, k, routing.expert.data() + t * k, routing.weight.data() + t * k,
+                max, sum};
+    const std::int64_t token =
+        select_block(topk, input, scale, block, max, want_sum ? sum : nullptr);
+    if (token < 0) finish(block);
+    return token;
+  });
 }
 
 /// Where a token's largest logit is +inf, exp counts 1 for +inf and 0 for the rest.

@@ -29,45 +29,41 @@ void add_bias(const float* x, const float* s, std::span<const float> bias, int n
 void route_sigmoid_bias(Context& context, const RouterInput& input, const RouterParams& params,
                         Routing& routing) {
   const int k = params.top_k, num_experts = static_cast<int>(input.logits.cols);
-  shape_top_k(input, k, routing);
   const TopkVariant& kernels = topk_variant(context.isa());
   Arena::Scope scope(arena_of(context));
   const GroupScratchOfThreads scratch(scope, context.threads(), num_experts, params);
   const std::int64_t block_size = std::int64_t{kGroupBlock} * num_experts;
   const auto sigmoids = scope.take<float>(context.threads() * block_size);
   const auto scores = scope.take<float>(context.threads() * block_size);
-  FirstBad bad;
-  pool_of(context).for_ranges(
-      input.logits.rows, kGroupBlock, [&](std::int64_t begin, std::int64_t end, int thread) {
-        float* s = sigmoids.data() + thread * block_size;
-        float* score = scores.data() + thread * block_size;
-        for (std::int64_t t = begin; t < end; t += kGroupBlock) {
-          const int count = static_cast<int>(std::min<std::int64_t>(kGroupBlock, end - t));
-          for (int row = 0; row < count; ++row) {
-            const float* x = logits_of(input, t + row);
-            const std::int64_t at = std::int64_t{row} * num_experts;
-            if (kernels.sigmoid(x, num_experts, s + at)) return bad.note(t + row);
-            add_bias(x, s + at, input.bias, num_experts, score + at);
-          }
-          float max[kGroupBlock];
-          std::int32_t* expert = routing.expert.data() + t * k;
-          float* weight = routing.weight.data() + t * k;
-          select_in_groups(kernels.topk, GroupScore::best_two, score, num_experts, count,
-                           num_experts, params, scratch[thread], expert, weight, max);
-          for (int row = 0; row < count; ++row) {
-            if (max[row] == kMasked) return bad.note(t + row);
-          }
-          for (int i = 0; i < count * k; ++i) {
-            weight[i] = s[static_cast<std::int64_t>(i / k) * num_experts + expert[i]];
-          }
-          if (params.norm_topk) {
-            normalise(weight, count, k, kEpsilon, params.routed_scaling_factor);
-          } else {
-            for (int i = 0; i < count * k; ++i) weight[i] *= params.routed_scaling_factor;
-          }
-        }
-      });
-  bad.throw_if_any(input);
+  for_token_blocks(context, input, k, kGroupBlock, routing,
+                   [&](std::int64_t t, int count, int thread) -> std::int64_t {
+                     float* s = sigmoids.data() + thread * block_size;
+                     float* score = scores.data() + thread * block_size;
+                     for (int row = 0; row < count; ++row) {
+                       const float* x = logits_of(input, t + row);
+                       const std::int64_t at = std::int64_t{row} * num_experts;
+                       if (kernels.sigmoid(x, num_experts, s + at)) return t + row;
+                       add_bias(x, s + at, input.bias, num_experts, score + at);
+                     }
+                     float max[kGroupBlock];
+                     std::int32_t* expert = routing.expert.data() + t * k;
+                     float* weight = routing.weight.data() + t * k;
+                     select_in_groups(kernels.topk, GroupScore::best_two, score, num_experts, count,
+                                      num_experts, params, scratch[thread], expert, weight, max);
+                     for (int row = 0; row < count; ++row) {
+                       if (max[row] == kMasked) return t + row;
+                     }
+                     for (int i = 0; i < count * k; ++i) {
+                       weight[i] = s[static_cast<std::int64_t>(i / k) * num_experts + expert[i]];
+                     }
+                     if (params.norm_topk) {
+                       normalise(weight, count, k, kEpsilon, params.routed_scaling_factor);
+                     } else {
+                       for (int i = 0; i < count * k; ++i)
+                         weight[i] *= params.routed_scaling_factor;
+                     }
+                     return -1;
+                   });
 }
 
 }  // namespace
@@ -79,7 +75,8 @@ Strategy sigmoid_bias_strategy() {
           .causal = true,
           .route = route_sigmoid_bias,
           .affinity = Affinity::sigmoid,
-          .knobs = "top_k, norm_topk, n_group, topk_group, routed_scaling_factor"};
+          .knobs = "top_k, norm_topk, n_group, topk_group, routed_scaling_factor",
+          .fuses = true};
 }
 
 }  // namespace switchyard

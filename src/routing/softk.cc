@@ -21,7 +21,8 @@ Strategy softk_strategy() {
           .source = "moe-routing-bench",
           .causal = true,
           .route = route_softk,
-          .knobs = "top_k, temperature"};
+          .knobs = "top_k, temperature",
+          .fuses = true};
 }
 
 }  // namespace switchyard

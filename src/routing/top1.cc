@@ -18,7 +18,8 @@ Strategy top1_strategy() {
           .summary = "the most probable expert, weighted by its probability; top_k is not used",
           .source = "Switch Transformer, Fedus et al. 2021, arXiv 2101.03961",
           .causal = true,
-          .route = route_top1};
+          .route = route_top1,
+          .fuses = true};
 }
 
 }  // namespace switchyard

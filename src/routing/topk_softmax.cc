@@ -24,7 +24,8 @@ Strategy topk_softmax_strategy() {
           .source = "Shazeer et al. 2017, arXiv 1701.06538",
           .causal = true,
           .route = route_topk_softmax,
-          .knobs = "top_k, norm_topk"};
+          .knobs = "top_k, norm_topk",
+          .fuses = true};
 }
 
 }  // namespace switchyard

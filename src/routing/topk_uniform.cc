@@ -22,7 +22,8 @@ Strategy topk_uniform_strategy() {
           .source = "baseline",
           .causal = true,
           .route = route_topk_uniform,
-          .knobs = "top_k"};
+          .knobs = "top_k",
+          .fuses = true};
 }
 
 }  // namespace switchyard
