@@ -31,10 +31,16 @@ struct ExpertWeights {
   bool is_gated() const noexcept { return gate.data != nullptr; }
 };
 
+/// The most experts that masked_matmul takes: beyond, nearly all of its work is thrown away.
+inline constexpr int kMaxMaskedExperts = 64;
+
 /// How the grouped FFN is run.
 ///   loop     one GEMM call per expert and projection through oneDNN (bf16, f32) or OpenBLAS (f32)
 ///   padded   batched GEMM over [E, max n, H]: every expert pays for the fullest one
 ///   grouped  our kernels: prepacked weights, gather in the panel load, fused activation
+///   masked_matmul  the same kernels without a permutation: every expert over all rows of `in`, of
+///            which a mask keeps its own. E / K times the work (E times for packed rows), so for at
+///            most kMaxMaskedExperts experts
 /// A name not on this list throws Error(invalid_argument); one this build cannot run throws
 /// Error(unavailable) naming the package that brings it.
 std::span<const std::string_view> expert_implementations() noexcept;

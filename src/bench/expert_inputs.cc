@@ -160,7 +160,8 @@ std::vector<std::string_view> expert_implementations_ours_first() {
 
 void add_kernel(Record& record, const Experts& experts) {
   record["isa"] = experts.isa();
-  if (record["impl"] != "grouped") record["library"] = experts.kernel();
+  const auto& impl = record["impl"];
+  if (impl == "loop" || impl == "padded") record["library"] = experts.kernel();
 }
 
 }  // namespace switchyard

@@ -14,6 +14,8 @@ std::unique_ptr<Experts> make_loop(Context& context, const ExpertWeights& weight
                                    DType activations);
 std::unique_ptr<Experts> make_padded(Context& context, const ExpertWeights& weights,
                                      DType activations);
+std::unique_ptr<Experts> make_masked(Context& context, const ExpertWeights& weights,
+                                     DType activations);
 
 /// Throws Error(invalid_argument) unless `in` and `out` fit the plan and experts of this shape.
 void require_forward(const DispatchPlan& plan, const ConstMatrixView& in, const MatrixView& out,

@@ -185,6 +185,36 @@ TEST_P(Implementations, RefuseShapesThatDoNotFit) {
   EXPECT_THROW(made->forward(context, three, in.view(), out.view()), Error);
 }
 
+TEST(Masked, IsGroupedBitForBit) {
+  Context context({.threads = 2, .isa = {}});
+  const std::vector<std::int64_t> counts = {5, 0, 33, 17};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const TestExperts experts(dtype, 4, 40, 70, true, Activation::silu, 17);
+    for (const Layout layout : {Layout::compact, Layout::block, Layout::fused}) {
+      const DispatchPlan plan = plan_of(layout, counts, 30);
+      Tensor in(dtype, layout == Layout::fused ? 30 : plan.num_rows(), 40);
+      in.fill_normal(3, 0, 1);
+      Tensor grouped(dtype, plan.num_rows(), 40), masked(dtype, plan.num_rows(), 40);
+      make_experts(context, "grouped", experts.weights, dtype)
+          ->forward(context, plan, in.view(), grouped.view());
+      make_experts(context, "masked_matmul", experts.weights, dtype)
+          ->forward(context, plan, in.view(), masked.view());
+      EXPECT_EQ(grouped.bytes(), masked.bytes()) << name_of(layout);
+    }
+  }
+}
+
+TEST(Masked, RefusesManyExpertsWithTheReason) {
+  Context context({.threads = 1, .isa = {}});
+  const TestExperts experts(DType::f32, kMaxMaskedExperts + 1, 32, 32, true, Activation::silu, 17);
+  try {
+    make_experts(context, "masked_matmul", experts.weights, DType::f32);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("at most 64, because"), std::string::npos) << e.what();
+  }
+}
+
 std::vector<Case> cases() {
   std::vector<Case> out;
   for (const std::string_view implementation : expert_implementations()) {
