@@ -8,15 +8,16 @@
 #include "switchyard/experts.h"
 #include "switchyard/pack.h"
 #include "switchyard/plan.h"
+#include "switchyard/router.h"
 #include "switchyard/routing.h"
 
 namespace switchyard {
 
 /// What a layer is made of. All memory is the caller's and may go after construction.
 struct LayerWeights {
-  /// [E, H], f32 or the activations' dtype; logits = x router^T. With a strategy that mixes
-  /// (soft_moe) [E * slots_per_expert, H], a row per slot.
-  ConstMatrixView router;
+  /// A matrix [E, H] for logits = x router^T, or an MLP: see router.h. With a strategy that mixes
+  /// (soft_moe) E * slots_per_expert outputs, one per slot.
+  RouterWeights router;
   std::span<const float> bias;  ///< [E] selection bias (sigmoid_bias), or empty
   ExpertWeights experts;
   /// Optional expert(s) every token passes, as one FFN (E = 1) of their joint width

@@ -10,6 +10,9 @@
 #include "base/context.h"
 #include "gemm/dense.h"
 #include "layer/mix.h"
+#include "layer/router.h"
+#include "plan/counts.h"
+#include "routing/fusion.h"
 
 namespace switchyard {
 namespace {
@@ -76,15 +79,16 @@ void validate(const LayerConfig& config, const LayerWeights& weights) {
   const int slots = config.router.slots_per_expert;
   const bool is_soft = config.strategy.is_soft();
   require(!is_soft || slots >= 1, "slots_per_expert is {}: expected 1 or more", slots);
-  require_shape("router", weights.router, is_soft ? num_experts * slots : num_experts, hidden);
+  const std::int64_t outputs = is_soft ? num_experts * slots : num_experts;
+  const RouterWeights& router = weights.router;
+  require(router.num_experts() == outputs && router.hidden() == hidden,
+          "router has {} outputs for hidden size {}: expected {} for {}", router.num_experts(),
+          router.hidden(), outputs, hidden);
   if (weights.router_noise.data != nullptr) {
     require_shape("router_noise", weights.router_noise, num_experts, hidden);
     require(!is_soft, "router_noise is given with strategy '{}': expected none",
             config.strategy.name);
   }
-  require(weights.router.dtype == DType::f32 || weights.router.dtype == config.dtype,
-          "router is {}: expected f32 or the layer's {}", name_of(weights.router.dtype),
-          name_of(config.dtype));
   require(weights.bias.empty() || std::ssize(weights.bias) == num_experts,
           "bias has {} elements: expected {} or none", weights.bias.size(), num_experts);
   const bool has_shared = weights.shared.up.data != nullptr;
@@ -138,7 +142,7 @@ struct MoeLayer::Impl {
     Arena::Scope scope(arena_of(context));
     const MatrixView logits =
         matrix(scope.take<float>(x.rows * num_experts).data(), x.rows, num_experts);
-    router.run(context, x, logits);
+    router.logits(context, x, logits);
     RouterInput input{logits, bias, {}};
     if (router_noise.has_value()) {
       const MatrixView noise =
@@ -147,7 +151,7 @@ struct MoeLayer::Impl {
       input.noise_logits = noise;
     }
     clock.end_of(&StageTimes::logits);
-    route(context, config.strategy, input, config.router, routing);
+    route_fused(context, config.strategy, input, config.router, {.counts = &counts}, routing);
     clock.end_of(&StageTimes::select);
   }
 
@@ -156,7 +160,7 @@ struct MoeLayer::Impl {
     Arena::Scope scope(arena_of(context));
     const std::int64_t slots = num_experts * config.router.slots_per_expert;
     const MatrixView logits = matrix(scope.take<float>(x.rows * slots).data(), x.rows, slots);
-    router.run(context, x, logits);
+    router.logits(context, x, logits);
     clock.end_of(&StageTimes::logits);
     route_soft(context, config.strategy, {logits, {}, {}}, config.router, soft_routing);
     clock.end_of(&StageTimes::select);
@@ -175,7 +179,7 @@ struct MoeLayer::Impl {
 
   /// From the routing to the output.
   void dispatch(Context& context, ConstMatrixView x, MatrixView out, StageClock& clock) {
-    make_plan(context, routing, config.plan, plan);
+    make_plan_counted(context, routing, counts, config.plan, plan);
     clock.end_of(&StageTimes::plan);
 
     Arena::Scope scope(arena_of(context));
@@ -213,9 +217,10 @@ struct MoeLayer::Impl {
   std::int64_t num_experts, hidden;
   std::vector<float> bias;
   std::unique_ptr<Experts> experts, shared;
-  gemm::DenseProduct router;
+  Router router;
   std::optional<gemm::DenseProduct> shared_gate, router_noise;
   Routing routing;
+  AssignmentCounts counts;  // of `routing`, where it was selected here
   SoftRouting soft_routing;
   DispatchPlan plan, shared_plan;
 };
@@ -248,6 +253,7 @@ void MoeLayer::forward(Context& context, ConstMatrixView x, const Routing& routi
   require(routing.num_experts == impl_->num_experts, "routing is for {} experts: expected {}",
           routing.num_experts, impl_->num_experts);
   if (&routing != &impl_->routing) impl_->routing = routing;
+  impl_->counts.hold = false;
   StageClock clock(times);
   impl_->dispatch(context, x, out, clock);
 }

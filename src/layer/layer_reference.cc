@@ -121,14 +121,39 @@ std::vector<double> rounded_to_steps(std::span<const double> x) {
 
 }  // namespace
 
-std::vector<double> reference_logits(ConstMatrixView x, ConstMatrixView router,
+std::vector<double> reference_logits(ConstMatrixView x, const RouterWeights& router,
                                      std::span<const std::int64_t> tokens) {
   std::vector<double> out;
   for (const std::int64_t t : chosen_or_all(tokens, x.rows)) {
-    const std::vector<double> logits = product(router, row_of(x, t));
+    std::vector<double> in = row_of(x, t);
+    if (router.arch != RouterArch::linear) {
+      std::vector<double> inner = product(router.up, in);
+      for (double& value : inner) value = activate(Activation::gelu, value);
+      if (router.arch == RouterArch::mlp_hadamard) {
+        inner = product(router.down, inner);
+        for (std::size_t j = 0; j < in.size(); ++j) inner[j] *= in[j];
+      }
+      in = std::move(inner);
+    }
+    const std::vector<double> logits = product(router.out, in);
     out.insert(out.end(), logits.begin(), logits.end());
   }
   return out;
+}
+
+double logits_tolerance(const RouterWeights& router, DType tokens) {
+  // Products are exact in f32 sums, which round once per term; terms are as often up as down.
+  const auto sum = [](std::int64_t depth) {
+    return 4 * epsilon_of(DType::f32) * std::sqrt(static_cast<double>(depth));
+  };
+  const double rounding = epsilon_of(tokens);
+  switch (router.arch) {
+    case RouterArch::linear: return sum(router.hidden());
+    case RouterArch::mlp: return sum(router.hidden()) + sum(router.width()) + rounding;
+    case RouterArch::mlp_hadamard:
+      return 2 * sum(router.hidden()) + sum(router.width()) + 2 * rounding;
+  }
+  return 0;
 }
 
 std::vector<double> reference_expert(const ExpertWeights& weights, std::int64_t e,

@@ -11,9 +11,13 @@ namespace switchyard {
 /// The oracle: double precision, plain loops, nothing shared with the fast code but the public
 /// types. Slow on purpose. An empty list of tokens or rows means all of them.
 
-/// logits [T, E] in double: x router^T, for the tokens listed.
-std::vector<double> reference_logits(ConstMatrixView x, ConstMatrixView router,
+/// logits [T, E] in double, for the tokens listed.
+std::vector<double> reference_logits(ConstMatrixView x, const RouterWeights& router,
                                      std::span<const std::int64_t> tokens = {});
+
+/// What rounding allows a router's logits: f32 sums, whose error grows with the root of the depth,
+/// and an epsilon of the tokens' dtype for each matrix between two products.
+double logits_tolerance(const RouterWeights& router, DType tokens);
 
 /// One row [H] through expert e: down(act(gate x) * up x).
 std::vector<double> reference_expert(const ExpertWeights& weights, std::int64_t e,

@@ -234,10 +234,10 @@ TEST(LayerErrors, NameTheTensorThatDoesNotFit) {
     }
     return "";
   };
-  EXPECT_EQ(sentence([](TestLayer& t) { t.weights.router.rows = 5; }),
-            "router is [5, 40]: expected [6, 40]");
-  EXPECT_EQ(sentence([](TestLayer& t) { t.weights.router.dtype = DType::f16; }),
-            "router is f16: expected f32 or the layer's f32");
+  EXPECT_EQ(sentence([](TestLayer& t) { t.weights.router.out.rows = 5; }),
+            "router has 5 outputs for hidden size 40: expected 6 for 40");
+  EXPECT_EQ(sentence([](TestLayer& t) { t.weights.router.out.dtype = DType::f16; }),
+            "router is f16: expected f32 or the tokens' f32");
   static const std::vector<float> bias(4);
   EXPECT_EQ(sentence([](TestLayer& t) { t.weights.bias = bias; }),
             "bias has 4 elements: expected 6 or none");
