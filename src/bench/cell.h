@@ -6,6 +6,7 @@
 #include "bench/weights.h"
 #include "switchyard/experts.h"
 #include "switchyard/plan.h"
+#include "switchyard/router.h"
 #include "switchyard/routing.h"
 
 namespace switchyard {
@@ -35,7 +36,9 @@ struct Cell {
   bool renormalise = false;
   Activation activation = Activation::silu;
   bool gated = true;
-  RouterParams router;  ///< top_k and seed are kept equal to the cell's
+  RouterArch router_arch = RouterArch::linear;
+  std::int64_t router_hidden = 0;  ///< R of its MLP; 0: as router_width has it
+  RouterParams router;             ///< top_k and seed are kept equal to the cell's
   std::uint64_t seed = 17;
 };
 

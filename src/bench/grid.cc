@@ -57,6 +57,12 @@ void set_config(Cell& cell, const std::string& name) {
   cell.top_k = config.top_k;
 }
 
+/// The implementation sinkhorn is that strategy, whatever --strategy says.
+void set_impl(Cell& cell, const std::string& name) {
+  cell.impl = name;
+  if (name == "sinkhorn") cell.strategy = name;
+}
+
 void check_cell(const Cell& cell) {
   require(cell.top_k <= cell.experts, "--top-k {} with --experts {}: expected at most the experts",
           cell.top_k, cell.experts);
@@ -81,6 +87,7 @@ std::vector<std::vector<Cell>> expand(const Grid& grid) {
   cross(cells, grid.threads, [](Cell& c, std::int64_t v) { c.threads = static_cast<int>(v); });
   cross(cells, grid.strategy,
         [&](Cell& c, const std::string& v) { c.strategy = registry.find(v).name; });
+  cross(cells, grid.router, [](Cell& c, RouterArch v) { c.router_arch = v; });
   cross(cells, grid.routing, [](Cell& c, const std::string& v) { c.routing = v; });
   cross(cells, grid.layout, [](Cell& c, Layout v) { c.layout = v; });
   cross(cells, grid.capacity_factor, [](Cell& c, double v) { c.capacity_factor = v; });
@@ -99,8 +106,12 @@ std::vector<std::vector<Cell>> expand(const Grid& grid) {
     if (cell.weights.quant) cell.quant.format = *cell.weights.quant;
     check_cell(cell);
     std::vector<Cell> group{cell};
-    cross(group, impls, [](Cell& c, const std::string& v) { c.impl = v; });
-    groups.push_back(std::move(group));
+    cross(group, impls, set_impl);
+    // Once is enough for what does not depend on --strategy.
+    if (!grid.strategy.empty() && cell.strategy != grid.strategy.front()) {
+      std::erase_if(group, [](const Cell& c) { return c.impl == "sinkhorn"; });
+    }
+    if (!group.empty()) groups.push_back(std::move(group));
   }
   return groups;
 }

@@ -21,6 +21,7 @@ struct Grid {
   std::vector<WeightFormat> weights;  ///< empty: as dtype
   std::vector<std::int64_t> threads;
   std::vector<std::string> strategy;
+  std::vector<RouterArch> router;
   std::vector<std::string> routing;
   std::vector<Layout> layout;
   std::vector<double> capacity_factor;

@@ -102,5 +102,19 @@ TEST(Grid, RefusesWhatCannotBeMeasured) {
   EXPECT_NE(refusal(grid).find("narrow it"), std::string::npos);
 }
 
+TEST(Grid, TheImplementationSinkhornIsThatStrategyOnce) {
+  Grid grid;
+  grid.base.bench = "router";
+  grid.strategy = {"top1", "softk"};
+  grid.impl = {"fused_select", "sinkhorn"};
+  const auto groups = expand(grid);
+  ASSERT_EQ(groups.size(), 2u);
+  ASSERT_EQ(groups[0].size(), 2u);
+  EXPECT_EQ(groups[0][0].strategy, "top1");
+  EXPECT_EQ(groups[0][1].strategy, "sinkhorn");
+  ASSERT_EQ(groups[1].size(), 1u);
+  EXPECT_EQ(groups[1][0].strategy, "softk");
+}
+
 }  // namespace
 }  // namespace switchyard

@@ -14,7 +14,8 @@
 namespace switchyard {
 namespace {
 
-constexpr Measurement kEverything = {.cost = nullptr, .prepare = nullptr, .not_applicable = {}};
+constexpr Measurement kEverything = {
+    .cost = nullptr, .prepare = nullptr, .not_applicable = {}, .has_router = true};
 
 std::string line_of(const Cell& cell, const RunOptions& options = {}) {
   return cell_line(identity_of(kEverything, cell, options));
@@ -65,6 +66,8 @@ const std::vector<std::function<void(Cell&)>> kCellChanges = {
     [](Cell& c) { c.renormalise = true; },
     [](Cell& c) { c.activation = Activation::relu; },
     [](Cell& c) { c.gated = false; },
+    [](Cell& c) { c.router_arch = RouterArch::mlp_hadamard; },
+    [](Cell& c) { c.router_hidden = 3; },
     [](Cell& c) { c.router.temperature = 3; },  // its members are below
     [](Cell& c) { c.seed = 3; },
 };
@@ -93,8 +96,9 @@ Cell some_cell() {
   Cell cell;
   cell.weights = weight_format_from_name("int4");  // of others the quantiser means nothing
   cell.threads = 1;
-  cell.capacity_factor = 1;  // without it the drop policy means nothing
-  cell.batch_size = 1;       // without it the sequences mean nothing
+  cell.capacity_factor = 1;            // without it the drop policy means nothing
+  cell.router_arch = RouterArch::mlp;  // a linear one has no width
+  cell.batch_size = 1;                 // without it the sequences mean nothing
   return cell;
 }
 

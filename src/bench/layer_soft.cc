@@ -38,6 +38,9 @@ struct Inputs {
             "--routing {}: strategy {} needs a router's logits for its slots: expected uniform or "
             "gate",
             cell.routing, cell.strategy);
+    require(cell.router_arch == RouterArch::linear,
+            "--router {} with strategy {}: expected linear, which gives a logit to every slot",
+            name_of(cell.router_arch), cell.strategy);
     require(!cell.weights.quant, "the layer takes f32, bf16 and f16 weights: not {}",
             name_of(cell.weights));
     for (std::int64_t d = 0; d < num_draws(cell); ++d) {

@@ -14,6 +14,7 @@
 #include "bench/environment.h"
 #include "bench/identity.h"
 #include "bench/memory.h"
+#include "bench/router_inputs.h"
 #include "bench/sampler.h"
 #include "bench/statistics.h"
 
@@ -257,6 +258,10 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
   }
   if (const std::string params = router_params_of(cell.router); !params.empty()) {
     record["router_params"] = params;
+  }
+  if (measurement.has_router && has_router(cell)) {
+    record["router"] = name_of(cell.router_arch);
+    if (const auto width = router_width(cell); width > 0) record["router_hidden"] = width;
   }
   for (const std::string_view field : measurement.not_applicable) record.erase(std::string(field));
   if (strategy_of(cell).is_soft()) {

@@ -59,6 +59,7 @@ struct Measurement {
   MakeSubject (*prepare)(Context& context, const Cell& cell, const RoutingSource& source);
   /// Cell fields that mean nothing to the target.
   std::span<const std::string_view> not_applicable;
+  bool has_router = false;  ///< runs a router where the routing source has one
 };
 
 /// Target::cost for any target.

@@ -24,9 +24,9 @@ void require_same_routing(const Routing& expected, const Routing& actual);
 /// token routed otherwise, but for choices that f32 cannot tell apart.
 Check check_routing(const Cell& cell, const Draws& draws, const Routing& routing);
 
-/// logits = x router^T on a seeded sample of tokens. Throws Error(check_failed).
-void check_logits(ConstMatrixView x, ConstMatrixView router, ConstMatrixView logits,
-                  std::uint64_t seed);
+/// The router's logits of x, on a seeded sample of tokens. Throws Error(check_failed).
+void check_logits(Context& context, ConstMatrixView x, const RouterWeights& router,
+                  ConstMatrixView logits, std::uint64_t seed);
 
 /// Throws Error(invalid_argument) for a source that carries assignments only.
 void require_logits(const Cell& cell, const Draws& draws);

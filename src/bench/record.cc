@@ -113,6 +113,12 @@ constexpr RecordField kFields[] = {
     {"bytes_moved", "number", "bytes", "read and written on the way: copies and padding too"},
     {"causal", "boolean", "",
      "experts and weights do not depend on later tokens, so it can decode"},
+    {"router", "string", "", "architecture that makes the logits: linear, mlp or mlp_hadamard",
+     kIdentity},
+    {"router_hidden", "integer", "1", "R, width of its MLP", kIdentity},
+    {"z_loss", "number", "1", "mean over tokens of logsumexp(logits)^2: coefficient 1"},
+    {"balance_loss", "number", "1", "E * sum f_i P_i over the batch, coefficient 1; 1 is balanced"},
+    {"sequence_balance_loss", "number", "1", "the same by sequence, their mean"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

@@ -29,11 +29,11 @@ struct Inputs : RouterInputs {
     require(!cell.weights.quant,
             "the layer takes f32, bf16 and f16 weights: {} ones are measured by experts",
             name_of(cell.weights));
-    weights.router = router.view();
+    weights.router = router.weights();
     weights.experts = raw.weights();
     const Routing& routing = draws.routing(0);
     const DispatchPlan& plan = plans.of_draw[0];
-    if (has_router) check_logits(x_of(0), router.view(), draws.logits(0), cell.seed);
+    if (has_router) check_logits(c, x_of(0), weights.router, draws.logits(0), cell.seed);
     if (draws.has_logits()) require_passed(check_routing(cell, draws, routing));
     check_plan(routing, options, plan);
     reference.tokens = covering_tokens(
@@ -106,10 +106,10 @@ class LayerSubject final : public Subject {
     double moved = moved_by_experts(cell_, in_->plans) + combined_bytes(cell_, in_->plans);
     if (cell_.layout != Layout::fused) moved += moved_by_pack(cell_, in_->plans);
     if (in_->has_router) {
-      moved += row_bytes(cell_, static_cast<double>(cell_.tokens) + cell_.experts) +
+      moved += row_bytes(cell_, static_cast<double>(cell_.tokens)) + router_bytes(cell_) +
                2 * logits_bytes(cell_);
       flops += router_flops(cell_);
-      bytes += row_bytes(cell_, cell_.experts);
+      bytes += router_bytes(cell_);
     }
     record["flops"] = flops;
     record["bytes"] = bytes;
@@ -118,6 +118,7 @@ class LayerSubject final : public Subject {
     add_limit(record, work_limit(flops, peak_of(ceilings, layer_.experts().isa()), bytes,
                                  ceilings.read_bw));
     add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
+    add_losses(record, in_->context, cell_, in_->draws, 0);
   }
 
  private:
@@ -154,10 +155,10 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const bool router = has_router(cell);
   return {.shared_bytes = weights + router_input_bytes(cell) + routing_bytes(cell, load),
           .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, 2 * load.rows + tokens) +
-                       tokens * cell.experts * sizeof(float),
+                       tokens * cell.experts * sizeof(float) + router_bytes(cell),
           .flops = expert_flops(cell, load.kept) + (router ? router_flops(cell) : 0),
-          .touched_bytes = expert_bytes(cell, load.active) +
-                           row_bytes(cell, 2 * tokens + (router ? cell.experts : 0))};
+          .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * tokens) +
+                           (router ? router_bytes(cell) : 0)};
 }
 
 MakeSubject prepare(Context& context, const Cell& cell, const RoutingSource& source) {
@@ -165,7 +166,8 @@ MakeSubject prepare(Context& context, const Cell& cell, const RoutingSource& sou
   return share<Inputs, LayerSubject>(context, cell, source);
 }
 
-constexpr Measurement kMeasurement = {.cost = cost, .prepare = prepare, .not_applicable = {}};
+constexpr Measurement kMeasurement = {
+    .cost = cost, .prepare = prepare, .not_applicable = {}, .has_router = true};
 
 }  // namespace
 

@@ -182,6 +182,86 @@ TEST(Targets, SayWhichStagesRan) {
   EXPECT_TRUE(record.contains("t_select_ms"));
 }
 
+TEST(Targets, RoutersAreAnAxisOfRouterAndLayer) {
+  for (const char* bench : {"router", "layer"}) {
+    for (const char* routing : {"uniform", "gate"}) {
+      for (const RouterArch arch :
+           {RouterArch::linear, RouterArch::mlp, RouterArch::mlp_hadamard}) {
+        Cell cell = small_cell(bench, find_target(bench).implementations[0]);
+        cell.routing = routing;
+        cell.router_arch = arch;
+        const Record record = run({cell})[0];
+        expect_measured(record);
+        EXPECT_EQ(record["router"], name_of(arch));
+        EXPECT_TRUE(record.contains("t_logit_ms"));
+        EXPECT_EQ(record.contains("router_hidden"), arch != RouterArch::linear);
+      }
+    }
+  }
+  Cell cell = small_cell("router", "fused_select");
+  EXPECT_EQ(run({cell})[0]["flops"], 2.0 * 37 * 72 * 6);
+  cell.router_arch = RouterArch::mlp;
+  EXPECT_EQ(run({cell})[0]["flops"], 2.0 * 37 * (72 * 64 + 64 * 6));
+  cell.router_hidden = 10;
+  EXPECT_EQ(run({cell})[0]["flops"], 2.0 * 37 * (72 * 10 + 10 * 6));
+  cell.router_arch = RouterArch::mlp_hadamard;
+  EXPECT_EQ(run({cell})[0]["flops"], 2.0 * 37 * (2 * 72 * 10 + 72 * 6));
+  cell.routing = "zipf:1";
+  EXPECT_EQ(run({cell})[0]["error_code"], "invalid_argument");
+}
+
+TEST(Targets, RouterStagesAreThoseThatRan) {
+  Cell cell = small_cell("router", "fused_select");
+  cell.routing = "skew:2:4";
+  const Record select = run({cell})[0];
+  cell.impl = "fused_logits";
+  const Record logits = run({cell})[0];
+  expect_measured(select);
+  expect_measured(logits);
+  EXPECT_TRUE(select.contains("t_logit_ms"));
+  EXPECT_FALSE(logits.contains("t_logit_ms"));
+  for (const char* field : {"t_select_ms", "t_pack_ms", "t_route_ms"}) {
+    EXPECT_TRUE(select.contains(field) && logits.contains(field)) << field;
+  }
+  EXPECT_EQ(select["load_cv"], logits["load_cv"]);
+  EXPECT_GT(select["load_max_over_mean"].get<double>(), 2.5);  // 2 of 6 experts take nearly all
+  for (const char* way : {"fused_logits", "naive_topk"}) {
+    cell.impl = way;
+    cell.strategy = "hash";
+    EXPECT_EQ(run({cell})[0]["error_code"], "invalid_argument") << way;
+  }
+}
+
+TEST(Targets, MaskedMatmulRefusesManyExperts) {
+  for (const char* bench : {"router", "experts", "layer"}) {
+    Cell cell = small_cell(bench, "masked_matmul");
+    cell.experts = 65;
+    const Record record = run({cell})[0];
+    EXPECT_EQ(record["error_code"], "invalid_argument");
+    EXPECT_NE(record["error"].get<std::string>().find("because"), std::string::npos) << record;
+  }
+}
+
+TEST(Targets, ReportLosses) {
+  for (const char* bench : {"router", "layer"}) {
+    Cell cell = small_cell(bench, find_target(bench).implementations[0]);
+    const Record even = run({cell})[0];
+    EXPECT_NEAR(even["balance_loss"].get<double>(), 1, 0.3);
+    EXPECT_EQ(even["balance_loss"], even["sequence_balance_loss"]);  // one sequence
+    cell.batch_size = 5;
+    cell.seq_len = 8;
+    cell.tokens = 40;
+    cell.routing = "skew:2:1";
+    for (const char* strategy : {"topk_softmax", "sigmoid_bias"}) {
+      cell.strategy = strategy;
+      const Record skewed = run({cell})[0];
+      EXPECT_GT(skewed["balance_loss"].get<double>(), 1.05) << strategy;
+      EXPECT_NE(skewed["balance_loss"], skewed["sequence_balance_loss"]);
+      EXPECT_GT(skewed["z_loss"].get<double>(), 0);
+    }
+  }
+}
+
 TEST(Targets, CountStrictBytesAsDefined) {
   const double both = (2 + 2 * 2) * 72 * 2;  // K = 2, H = 72, bf16
   EXPECT_EQ(run({small_cell("pack", "counting")})[0]["bytes_per_token_strict"], both / 2);

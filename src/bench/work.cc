@@ -2,7 +2,23 @@
 
 #include <string>
 
+#include "bench/router_inputs.h"
+
 namespace switchyard {
+namespace {
+
+double router_elements(const Cell& cell) {
+  const auto hidden = static_cast<double>(cell.hidden), experts = static_cast<double>(cell.experts);
+  const auto width = static_cast<double>(router_width(cell));
+  switch (cell.router_arch) {
+    case RouterArch::linear: return hidden * experts;
+    case RouterArch::mlp: return hidden * width + width * experts;
+    case RouterArch::mlp_hadamard: return 2 * hidden * width + hidden * experts;
+  }
+  return 0;
+}
+
+}  // namespace
 
 double strict_bytes_per_token(const Cell& cell, const Plans& plans) {
   const double assignments =
@@ -39,7 +55,11 @@ double mean_assignments(const Draws& draws) {
 }
 
 double router_flops(const Cell& cell) {
-  return 2.0 * static_cast<double>(cell.tokens) * static_cast<double>(cell.hidden) * cell.experts;
+  return 2.0 * static_cast<double>(cell.tokens) * router_elements(cell);
+}
+
+double router_bytes(const Cell& cell) {
+  return router_elements(cell) * static_cast<double>(size_of(cell.dtype));
 }
 
 Limit bandwidth_limit(double bytes, double bandwidth) noexcept {

@@ -25,8 +25,9 @@ double selection_bytes(double assignments);
 /// Mean over the draws.
 double mean_assignments(const Draws& draws);
 
-/// 2*T*H*E of the linear router.
+/// Of the router's matrix products, 2*T*H*E for a linear one; and bytes of its weights.
 double router_flops(const Cell& cell);
+double router_bytes(const Cell& cell);
 
 /// The limit of moving bytes; none when the bandwidth was not measured.
 Limit bandwidth_limit(double bytes, double bandwidth) noexcept;

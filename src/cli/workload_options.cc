@@ -163,6 +163,20 @@ OptionGroup routing_options(Workload& workload) {
                 "where logits or assignments come from: uniform, zipf:S, skew:N:BIAS, gate, "
                 "trace:FILE or trace:FILE:LAYER (uniform)",
                 grid.routing, same),
+          integers({"--skew-experts"},
+                   "with --skew-bias another spelling of --routing skew:N:BIAS: N",
+                   workload.skew_experts, 1, kMaxExperts),
+          {{"--skew-bias"},
+           "X,...",
+           "its BIAS, added to the logits of the first N experts",
+           [&workload](const std::string& text) {
+             workload.skew_bias = number_axis("--skew-bias", text, -1e6, 1e6);
+           }},
+          names("--router", "NAME,...", "what makes the logits: linear, mlp, mlp_hadamard (linear)",
+                grid.router, router_arch_from_name),
+          integers(workload, "--router-hidden",
+                   "width of its MLP (mlp: H / 2, at least 64; mlp_hadamard: H)", 1, kMaxWidth,
+                   [](Cell& c, std::int64_t n) { c.router_hidden = n; }),
           names("--strategy", "NAME,...",
                 fmt::format("routing rule: {} ({}); `switchyard info strategies` explains them",
                             names_of(registry.all()), grid.base.strategy),
@@ -237,6 +251,27 @@ OptionGroup machine_options(Grid& grid) {
 
 }  // namespace
 
+namespace {
+
+/// The sources that --routing names, or that --skew-experts and --skew-bias do.
+std::vector<std::string> sources_of(const Workload& workload) {
+  const auto& experts = workload.skew_experts;
+  const auto& biases = workload.skew_bias;
+  if (experts.empty() && biases.empty()) return workload.grid.routing;
+  require(workload.grid.routing.empty(),
+          "--routing and {}: both say where logits come from, expected one of them",
+          experts.empty() ? "--skew-bias" : "--skew-experts");
+  require(!biases.empty(), "--skew-experts needs --skew-bias, what it adds to their logits");
+  require(!experts.empty(), "--skew-bias needs --skew-experts, how many experts it is added to");
+  std::vector<std::string> sources;
+  for (const std::int64_t n : experts) {
+    for (const double bias : biases) sources.push_back(fmt::format("skew:{}:{}", n, bias));
+  }
+  return sources;
+}
+
+}  // namespace
+
 std::vector<OptionGroup> workload_options(Workload& workload) {
   return {shape_options(workload.grid), type_options(workload), routing_options(workload),
           plan_options(workload), machine_options(workload.grid)};
@@ -252,8 +287,10 @@ std::vector<std::vector<Cell>> cells_of(const Workload& workload) {
     bases = std::move(varied);
   }
   std::vector<std::vector<Cell>> groups;
+  const std::vector<std::string> sources = sources_of(workload);
   for (const Cell& base : bases) {
     Grid grid = workload.grid;
+    grid.routing = sources;
     grid.base = base;
     for (auto& group : expand(grid)) groups.push_back(std::move(group));
   }

@@ -13,6 +13,9 @@ struct Workload {
   Grid grid;
   /// One more axis per element: the ways it changes a cell.
   std::vector<std::vector<std::function<void(Cell&)>>> variations;
+  /// --skew-experts and --skew-bias: every pair is a routing source skew:N:B.
+  std::vector<std::int64_t> skew_experts;
+  std::vector<double> skew_bias;
 };
 
 /// The options that fill a workload. Every numeric one takes a list or a range, every name a list.

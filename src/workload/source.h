@@ -40,6 +40,12 @@ class RoutingSource {
   /// it.
   static RoutingSource parse(std::string_view text);
 
+  /// What skew:N:BIAS says.
+  struct Skew {
+    int experts = 0;  ///< N
+    float bias = 0;
+  };
+
   /// As given to parse.
   const std::string& text() const noexcept { return text_; }
 
@@ -61,6 +67,9 @@ class RoutingSource {
   /// rows", "trace has 8192 tokens: repeated 2 times to 16384". Empty for sources of logits.
   std::vector<std::string> notes(const WorkloadShape& shape) const;
 
+  /// The skew, or null: with it a router can be biased as its logits would be.
+  const Skew* skew() const noexcept { return std::get_if<Skew>(&kind_); }
+
   /// The recorded trace, or null: tells E and K before a shape is chosen.
   const Trace* trace() const noexcept;
 
@@ -71,10 +80,6 @@ class RoutingSource {
   struct Uniform {};
   struct Zipf {
     float exponent = 0;
-  };
-  struct Skew {
-    int experts = 0;
-    float bias = 0;
   };
   struct Gate {};
   using Recorded = std::shared_ptr<const Trace>;

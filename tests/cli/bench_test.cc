@@ -226,6 +226,54 @@ TEST(Bench, ConfigSetsTheShapeAndOptionsWin) {
   EXPECT_EQ(records[0]["hidden"], 32);
 }
 
+TEST(Bench, RouterImplementationsStandBesideEachOther) {
+  const auto records = records_of(
+      "bench router --impl fused_select,fused_logits,naive_topk,masked_matmul"
+      " --batch-sizes 3 --seq-len 4 --skew-experts 1,2 --skew-bias 2.5" +
+      kSmall + kQuick);
+  ASSERT_EQ(records.size(), 8u);
+  for (const Json& r : records) {
+    EXPECT_TRUE(r["ok"].get<bool>()) << r;
+    EXPECT_EQ(r["router"], "linear");
+    EXPECT_EQ(r.contains("t_logit_ms"), r["impl"] != "fused_logits");
+    for (const char* field : {"t_select_ms", "t_pack_ms", "t_route_ms", "z_loss", "balance_loss",
+                              "sequence_balance_loss"}) {
+      EXPECT_TRUE(r.contains(field)) << field << r;
+    }
+  }
+  EXPECT_EQ(records[0]["routing"], "skew:1:2.5");
+  EXPECT_EQ(records[7]["routing"], "skew:2:2.5");
+  EXPECT_EQ(records[0]["balance_loss"], records[3]["balance_loss"]);
+  EXPECT_NE(records[0]["balance_loss"], records[0]["sequence_balance_loss"]);
+}
+
+TEST(Bench, RoutersAreAnAxis) {
+  const auto records =
+      records_of("bench layer --router linear,mlp,mlp_hadamard --router-hidden 11 --tokens 5" +
+                 kSmall + kQuick);
+  ASSERT_EQ(records.size(), 3u);
+  EXPECT_EQ(records[0]["router"], "linear");
+  EXPECT_FALSE(records[0].contains("router_hidden"));
+  EXPECT_EQ(records[2]["router"], "mlp_hadamard");
+  EXPECT_EQ(records[2]["router_hidden"], 11);
+}
+
+TEST(Bench, MaskedMatmulSaysWhyItRefuses) {
+  const auto records =
+      records_of("bench router --impl masked_matmul --experts 128 --tokens 4" + kQuick, 2);
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_NE(records[0]["error"].get<std::string>().find("at most 64, because"), std::string::npos);
+}
+
+TEST(Bench, SkewIsSpelledOneWayAtATime) {
+  for (const std::string options :
+       {"--skew-experts 2", "--skew-bias 1", "--skew-experts 2 --skew-bias 1 --routing uniform"}) {
+    const Result result = run("bench router " + options);
+    EXPECT_EQ(result.status, 2) << options;
+    EXPECT_NE(result.err.find("--skew-"), std::string::npos) << result.err;
+  }
+}
+
 TEST(Bench, FormatsAgree) {
   const std::string line = "bench topk --tokens 4 --experts 8 --top-k 2 --iters 3 --cache warm -o ";
   const Json array = Json::parse(run(line + "json").out);
