@@ -61,13 +61,41 @@ class ThreadPool {
     });
   }
 
+  /// The same with i dealt out in turn, so that a thread knows what it does next unless that is
+  /// taken from it: work(i, next, thread), next = -1 when nothing of its own is left. A thread that
+  /// has done its own takes the last of the others'. For work listed with the costliest first.
+  template <class Work>
+  void for_each_dealt(std::int64_t count, Work&& work) {
+    if (count <= 0) return;
+    if (count == 1 || size_ == 1) {
+      for (std::int64_t i = 0; i < count; ++i) work(i, i + 1 < count ? i + 1 : -1, 0);
+      return;
+    }
+    deal(count);
+    run([&](int thread) {
+      for (std::int64_t i; (i = take_first(thread)) >= 0;) work(i, first_of(thread), thread);
+      for (std::int64_t i; (i = take_last(thread)) >= 0;) work(i, -1, thread);
+    });
+  }
+
  private:
   using Erased = void (*)(void* work, int thread);
+
+  /// What is left of the deal of one thread: positions [begin, end), i = position * size_ + thread.
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> range{0};  // begin in the lower half, end in the upper
+  };
+  void deal(std::int64_t count) noexcept;
+  std::int64_t first_of(int thread) const noexcept;
+  std::int64_t take_first(int thread) noexcept;
+  std::int64_t take_last(int thief) noexcept;
+
   void run_erased(Erased call, void* work);
   void worker(int thread);
 
   int size_;
   std::vector<std::thread> workers_;
+  std::vector<Share> shares_;
   Erased call_ = nullptr;
   void* work_ = nullptr;
   alignas(64) std::atomic<std::uint32_t> generation_{0};

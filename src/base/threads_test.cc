@@ -8,6 +8,27 @@
 namespace switchyard {
 namespace {
 
+TEST(ThreadPool, DealsEveryIndexOnceAndTellsWhatComesNext) {
+  for (const int threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    for (const std::int64_t count : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> visits(static_cast<std::size_t>(count));
+      std::atomic<int> wrong{0};
+      std::vector<std::int64_t> told(static_cast<std::size_t>(threads), -2);
+      pool.for_each_dealt(count, [&](std::int64_t i, std::int64_t next, int thread) {
+        ++visits[static_cast<std::size_t>(i)];
+        std::int64_t& before = told[static_cast<std::size_t>(thread)];
+        // What was told comes next, or was taken by another: then nothing of its own is left.
+        if (before >= 0 && before != i && next != -1) ++wrong;
+        before = next;
+        if (thread == 0) std::this_thread::yield();
+      });
+      for (const auto& n : visits) ASSERT_EQ(n, 1) << threads << " threads, " << count;
+      EXPECT_EQ(wrong, 0);
+    }
+  }
+}
+
 TEST(ThreadPool, RunVisitsEveryThreadOnce) {
   for (const int threads : {1, 2, 3, 8}) {
     ThreadPool pool(threads);

@@ -66,13 +66,19 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
   const auto panels = scratch.take<std::byte>(panel_size * threads);
   const auto accs = scratch.take<float>(acc_count * threads);
 
-  pool_of(context).for_each(static_cast<std::int64_t>(tasks_.size()), [&](std::int64_t i, int t) {
+  const auto first_stripe = [&](std::int64_t i) -> const std::byte* {
+    if (i < 0) return nullptr;
     const Task& task = tasks_[static_cast<std::size_t>(i)];
-    if (kernel_->begin != nullptr) kernel_->begin();
-    run_task(call, groups[static_cast<std::size_t>(task.group)], task,
-             panels.data() + t * panel_size, accs.data() + t * acc_count);
-    if (kernel_->end != nullptr) kernel_->end();
-  });
+    return weights_.stripe(groups[static_cast<std::size_t>(task.group)].matrix, task.stripe_begin);
+  };
+  pool_of(context).for_each_dealt(
+      std::ssize(tasks_), [&](std::int64_t i, std::int64_t next, int t) {
+        const Task& task = tasks_[static_cast<std::size_t>(i)];
+        if (kernel_->begin != nullptr) kernel_->begin();
+        run_task(call, groups[static_cast<std::size_t>(task.group)], task, first_stripe(next),
+                 panels.data() + t * panel_size, accs.data() + t * acc_count);
+        if (kernel_->end != nullptr) kernel_->end();
+      });
 }
 
 bool GroupedProduct::has_partial_sums() const noexcept {
@@ -98,12 +104,14 @@ void GroupedProduct::run_rows(const GatherSource& in, const MatrixView& out, std
   const Group group{0, rows, row, row};
   const Task task{0, 0, rows, 0, weights_.stripes(), 0};
   if (kernel_->begin != nullptr) kernel_->begin();
-  run_task(call, group, task, scratch, reinterpret_cast<float*>(scratch + panel_bytes(rows)));
+  run_task(call, group, task, nullptr, scratch,
+           reinterpret_cast<float*>(scratch + panel_bytes(rows)));
   if (kernel_->end != nullptr) kernel_->end();
 }
 
 void GroupedProduct::run_task(const Call& call, const Group& group, const Task& task,
-                              std::byte* panel_scratch, float* acc_scratch) const noexcept {
+                              const std::byte* next, std::byte* panel_scratch,
+                              float* acc_scratch) const noexcept {
   const std::int64_t depth = round_up(weights_.depth(), kDepthUnit);
   const std::int64_t acc_rows = round_up(task.rows, kTileRows);
   const std::int64_t depth_bytes = weights_.stripe_bytes() / depth;
@@ -127,7 +135,10 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
       float* acc =
           acc_scratch + (partial_sums ? (s - task.stripe_begin) * acc_rows * kStripeColumns : 0);
       const std::byte* weights = weights_.stripe(group.matrix, s) + k0 * depth_bytes;
-      const bool more = s + 1 < task.stripe_end;
+      // What comes after the last stripe is the first one of the thread's next task.
+      const std::byte* ahead = s + 1 < task.stripe_end ? weights + weights_.stripe_bytes()
+                               : k1 == depth           ? next
+                                                       : nullptr;
       kernel_->run({.panel = panel,
                     .panel_stride = shape.stride(),
                     .stripe = weights,
@@ -135,8 +146,8 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
                     .acc = acc,
                     .rows = task.rows,
                     .accumulate = k0 > 0,
-                    .prefetch = weights + weights_.stripe_bytes(),
-                    .prefetch_bytes = more ? (k1 - k0) * depth_bytes : 0});
+                    .prefetch = ahead,
+                    .prefetch_bytes = ahead != nullptr ? (k1 - k0) * depth_bytes : 0});
       if (k1 == depth) finish_stripe(call, group, task, s, acc);
     }
   }

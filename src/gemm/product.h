@@ -53,8 +53,8 @@ class GroupedProduct {
   void run(Context& context, std::span<const Group> groups, const Call& call);
   bool has_partial_sums() const noexcept;
   std::int64_t panel_bytes(std::int64_t rows) const noexcept;
-  void run_task(const Call& call, const Group& group, const Task& task, std::byte* panel_scratch,
-                float* acc_scratch) const noexcept;
+  void run_task(const Call& call, const Group& group, const Task& task, const std::byte* next,
+                std::byte* panel_scratch, float* acc_scratch) const noexcept;
   void finish_stripe(const Call& call, const Group& group, const Task& task, std::int64_t s,
                      const float* acc) const noexcept;
 

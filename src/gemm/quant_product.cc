@@ -167,15 +167,21 @@ void QuantProduct::run(Context& context, std::span<const Group> groups, const Qu
   Arena::Scope scope(arena_of(context));
   const auto scratch = scope.take<std::byte>(call.bytes * context.threads());
 
-  pool_of(context).for_each(static_cast<std::int64_t>(tasks_.size()), [&](std::int64_t i, int t) {
+  const auto first_stripe = [&](std::int64_t i) -> const std::byte* {
+    if (i < 0) return nullptr;
     const Task& task = tasks_[static_cast<std::size_t>(i)];
-    run_task(call, groups[static_cast<std::size_t>(task.group)], task,
-             scratch.data() + t * call.bytes);
-  });
+    return weights_.stripe(groups[static_cast<std::size_t>(task.group)].matrix, task.stripe_begin);
+  };
+  pool_of(context).for_each_dealt(
+      std::ssize(tasks_), [&](std::int64_t i, std::int64_t next, int t) {
+        const Task& task = tasks_[static_cast<std::size_t>(i)];
+        run_task(call, groups[static_cast<std::size_t>(task.group)], task, first_stripe(next),
+                 scratch.data() + t * call.bytes);
+      });
 }
 
 void QuantProduct::run_task(const Call& call, const Group& group, const Task& task,
-                            std::byte* scratch) const noexcept {
+                            const std::byte* next, std::byte* scratch) const noexcept {
   const QuantKernel& kernel = kernel_for(group.rows);
   const QuantRows& in = call.in;
   const std::int64_t first = group.in_row + task.row_begin;
@@ -225,9 +231,11 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
       args.acc = reinterpret_cast<float*>(scratch + call.acc) +
                  held * round_up(task.rows, kTileRows) * kStripeColumns;
       args.stripe = weights_.stripe(group.matrix, s);
-      args.prefetch = args.stripe + weights_.stripe_bytes();
-      args.prefetch_bytes =
-          s + 1 < task.stripe_end && !call.partial_sums ? weights_.stripe_bytes() : 0;
+      // What comes after the last stripe is the first one of the thread's next task.
+      args.prefetch = call.partial_sums         ? nullptr
+                      : s + 1 < task.stripe_end ? args.stripe + weights_.stripe_bytes()
+                                                : next;
+      args.prefetch_bytes = args.prefetch != nullptr ? weights_.stripe_bytes() : 0;
       kernel.run(args);
       if (k1 < weights_.depth()) continue;
       const std::int64_t column = s * weights_.stripe_outputs();

@@ -59,7 +59,7 @@ class QuantProduct {
 
  private:
   struct Call;
-  void run_task(const Call& call, const Group& group, const Task& task,
+  void run_task(const Call& call, const Group& group, const Task& task, const std::byte* next,
                 std::byte* scratch) const noexcept;
 
   QuantWeights weights_;
