@@ -264,7 +264,9 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
     if (const auto width = router_width(cell); width > 0) record["router_hidden"] = width;
   }
   for (const std::string_view field : measurement.not_applicable) record.erase(std::string(field));
-  if (strategy_of(cell).is_soft()) {
+  if (cell.routing.starts_with("trace:")) {  // it holds the assignments: no strategy runs
+    for (const char* field : {"strategy", "router_params"}) record.erase(field);
+  } else if (strategy_of(cell).is_soft()) {
     for (const char* field : {"top_k", "layout", "capacity_factor", "drop_policy", "renormalise"}) {
       record.erase(field);
     }

@@ -15,6 +15,7 @@
 #include "cli/sweep.h"
 #include "cli/text.h"
 #include "cli/verbs.h"
+#include "cli/write_report.h"
 #include "report/draw.h"
 #include "report/plot.h"
 
@@ -146,16 +147,32 @@ PlotKind plot_kind_of_target(std::string_view target) {
   return PlotKind::throughput;
 }
 
-/// A picture that cannot be drawn costs no measurement: they are in their files by now.
-Status draw_records(std::string_view target, std::span<const Record> records,
-                    const std::string& path) {
+/// What cannot be drawn costs no measurement: they are in their files by now.
+template <class Draw>
+Status attempt(std::string_view option, const std::string& path, Draw&& draw) {
   try {
-    plot(plot_kind_of_target(target), records, {}, path);
+    draw();
     return kDone;
   } catch (const Error& error) {
-    message(fmt::format("switchyard: --plot-out {}: {}", path, error.what()));
+    message(fmt::format("switchyard: {} {}: {}", option, path, error.what()));
     return status_of(error.code());
   }
+}
+
+/// --plot-out, of one target, and --report-out, of all records.
+Status show_records(const BenchOptions& options, std::string_view plotted,
+                    const std::vector<Record>& records, const std::string& command) {
+  Status status = kDone;
+  if (options.report_out) {
+    status = attempt("--report-out", *options.report_out,
+                     [&] { write_report(*options.report_out, records, command); });
+  }
+  if (!options.plot_out) return status;
+  std::vector<Record> of_target = records;
+  std::erase_if(of_target, [&](const Record& r) { return r.value("bench", "") != plotted; });
+  return graver(status, attempt("--plot-out", *options.plot_out, [&] {
+                  plot(plot_kind_of_target(plotted), of_target, {}, *options.plot_out);
+                }));
 }
 
 }  // namespace
@@ -202,12 +219,11 @@ Status run_bench(std::span<const std::string> args, const std::string& command) 
     require_gnuplot();
   }
   const Status status = graver(before.status, run_sweep(sweep, *output));
-  if (!options.plot_out) return status;
+  if (!options.plot_out && !options.report_out) return status;
   std::vector<Record> records = std::move(before.records);
-  std::erase_if(records, [&](const Record& r) { return r.value("bench", "") != plotted; });
   records.insert(records.end(), output->records().begin(), output->records().end());
-  const Status drawn = draw_records(plotted, records, *options.plot_out);
-  return status != kDone ? status : drawn;
+  const Status shown = show_records(options, plotted, records, command);
+  return status != kDone ? status : shown;
 }
 
 }  // namespace switchyard::cli

@@ -1,4 +1,5 @@
 #include "cli/bench_options.h"
+#include "cli/write_report.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -137,6 +138,10 @@ OptionGroup output_options(BenchOptions& o) {
                  image_format_of_path(text);
                  o.plot_out = text;
                }},
+              {{"--report-out"},
+               "FILE.html",
+               "write the page that `switchyard report` makes of the records",
+               [&o](const std::string& text) { o.report_out = report_path(text, "--report-out"); }},
           }};
 }
 

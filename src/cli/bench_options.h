@@ -17,7 +17,7 @@ struct BenchOptions {
   RecordFormat format = RecordFormat::table;
   std::optional<std::string> out;
   std::optional<std::string> csv_out;
-  std::optional<std::string> plot_out;
+  std::optional<std::string> plot_out, report_out;
   std::optional<double> peak_bw;  ///< bytes/s
   std::optional<std::string> suite;
   std::optional<std::string> filter;

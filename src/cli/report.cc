@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/record_input.h"
 #include "cli/verbs.h"
+#include "cli/write_report.h"
 #include "report/draw.h"
 
 namespace switchyard::cli {
@@ -27,6 +28,17 @@ bool can_draw() {
 }
 
 }  // namespace
+
+std::string report_path(const std::string& path, std::string_view option) {
+  require(path.ends_with(".html") || path.ends_with(".htm"),
+          "{} '{}': expected a name that ends in .html", option, path);
+  return path;
+}
+
+void write_report(const std::string& path, std::span<const Record> records,
+                  const std::string& command) {
+  replace_file(path, report_of(records, {.command = command, .pictures = can_draw()}));
+}
 
 Status run_report(std::span<const std::string> args, const std::string& command) {
   std::vector<std::string> files;
@@ -56,10 +68,8 @@ Status run_report(std::span<const std::string> args, const std::string& command)
     return kDone;
   }
   require(!out.empty(), "report needs -o FILE, a name that ends in .html");
-  require(out.ends_with(".html") || out.ends_with(".htm"),
-          "-o '{}': expected a name that ends in .html", out);
-  const std::vector<Record> records = where(read_all_records(files), conditions);
-  replace_file(out, report_of(records, {.command = command, .pictures = can_draw()}));
+  report_path(out, "-o");
+  write_report(out, where(read_all_records(files), conditions), command);
   return kDone;
 }
 

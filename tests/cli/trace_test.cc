@@ -65,6 +65,20 @@ TEST(Trace, BenchRunsOnIt) {
   EXPECT_NE(result.err.find("3"), std::string::npos) << "repeated tokens are not mentioned";
 }
 
+TEST(Trace, NoStrategyRunsWhereATraceHoldsTheAssignments) {
+  const Folder folder;
+  const std::string file = folder.write("t.jsonl", good_trace());
+  const Result result =
+      run("bench pack --experts 8 --top-k 2 --tokens 4 --hidden 16 --strategy softk,hash --iters 3 "
+          "--cache warm -o jsonl --routing trace:" +
+          file);
+  ASSERT_EQ(result.status, 0) << result.err;
+  const auto records = json_lines(result.out);
+  ASSERT_EQ(records.size(), 1u) << "two strategies, one measurement";
+  EXPECT_FALSE(records[0].contains("strategy"));
+  EXPECT_FALSE(records[0].contains("causal"));
+}
+
 TEST(Trace, DamagedFilesAreRefusedWithFileAndLine) {
   const Folder folder;
   const std::vector<std::pair<std::string, std::string>> damaged = {
