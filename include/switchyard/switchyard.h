@@ -13,6 +13,7 @@
 #include "switchyard/losses.h"
 #include "switchyard/pack.h"
 #include "switchyard/plan.h"
+#include "switchyard/quant.h"
 #include "switchyard/router.h"
 #include "switchyard/routing.h"
 #include "switchyard/version.h"

@@ -109,7 +109,11 @@ double implementation_bytes(const Cell& cell, const ExpectedLoad& load) {
   const double hidden = double_of(cell.hidden);
   const double ffn = double_of(cell.ffn);
   const double projections = cell.gated ? 2 : 1;
-  const double rows = cell.impl == "padded" ? double_of(cell.experts) * load.max_rows : load.rows;
+  double rows = load.rows;
+  if (cell.impl == "padded") rows = double_of(cell.experts) * load.max_rows;
+  // Those copy padded rows in and out beside what the inner experts need.
+  if (cell.impl == "capacity") rows = 2 * double_of(cell.experts) * load.max_rows;
+  if (cell.impl == "block") rows = 2 * (load.rows + 64 * load.active);
   return expert_bytes(cell, double_of(cell.experts)) +
          rows * (2 * hidden + projections * ffn) * sizeof(float);
 }

@@ -21,13 +21,13 @@ struct Implementation {
 };
 
 constexpr Implementation kImplementations[] = {
-    {"loop", gemm::make_loop},
-    {"padded", gemm::make_padded},
-    {"grouped", gemm::make_grouped},
-    {"masked_matmul", gemm::make_masked},
+    {"loop", gemm::make_loop},         {"padded", gemm::make_padded},
+    {"capacity", gemm::make_capacity}, {"block", gemm::make_block},
+    {"grouped", gemm::make_grouped},   {"masked_matmul", gemm::make_masked},
 };
 
-constexpr std::string_view kNames[] = {"loop", "padded", "grouped", "masked_matmul"};
+constexpr std::string_view kNames[] = {"loop",  "padded",  "capacity",
+                                       "block", "grouped", "masked_matmul"};
 
 void validate(const ConstMatricesView& w, std::string_view name, std::int64_t count,
               std::int64_t rows, std::int64_t cols, DType dtype) {

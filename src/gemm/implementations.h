@@ -10,6 +10,10 @@ namespace switchyard::gemm {
 /// Error(unavailable) naming the package that this build lacks.
 std::unique_ptr<Experts> make_grouped(Context& context, const ExpertWeights& weights,
                                       DType activations);
+std::unique_ptr<Experts> make_capacity(Context& context, const ExpertWeights& weights,
+                                       DType activations);
+std::unique_ptr<Experts> make_block(Context& context, const ExpertWeights& weights,
+                                    DType activations);
 std::unique_ptr<Experts> make_loop(Context& context, const ExpertWeights& weights,
                                    DType activations);
 std::unique_ptr<Experts> make_padded(Context& context, const ExpertWeights& weights,
