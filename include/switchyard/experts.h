@@ -38,8 +38,7 @@ inline constexpr int kMaxMaskedExperts = 64;
 ///   loop     one GEMM call per expert and projection through oneDNN (bf16, f32) or OpenBLAS (f32)
 ///   padded   batched GEMM over [E, max n, H]: every expert pays for the fullest one
 ///   capacity, block  the kernels of grouped on rows copied into [E, C, H], C the plan's capacity
-///   or
-///            the fullest expert, or into blocks of 64 rows: what padding costs
+///            or the fullest expert, or into blocks of 64 rows: what padding costs
 ///   grouped  our kernels: prepacked weights, gather in the panel load, fused activation
 ///   masked_matmul  the same kernels without a permutation: every expert over all rows of `in`, of
 ///            which a mask keeps its own. E / K times the work (E times for packed rows), so for at
