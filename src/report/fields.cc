@@ -174,6 +174,12 @@ std::string named_value(const Record& record, std::string_view field) {
   if (field == "cold") return text == "true" ? "cold caches" : "warm caches";
   if (field == "gated") return text == "true" ? "gated" : "not gated";
   if (field == "renormalise") return text == "true" ? "renormalised" : "not renormalised";
+  if (field == "routing" && text.starts_with("trace:")) {
+    // Its folders tell nothing, and a long name would crowd out what follows.
+    constexpr std::size_t kMost = 16;
+    const std::string file = text.substr(std::max(text.find_last_of('/') + 1, std::size_t{6}));
+    return "trace:" + (file.size() <= kMost ? file : file.substr(0, kMost) + "…");
+  }
   const Symbol* symbol = find_in(kSymbols, field);
   if (symbol != nullptr) return fmt::format("{}{}{}", symbol->before, text, symbol->after);
   const RecordField* known = find_record_field(field);

@@ -139,9 +139,7 @@ Picture drop_picture(std::span<const Record> records, const PlotOptions& options
   const std::string x = options.x.empty() ? "capacity_factor" : options.x;
   selection = with_axis(std::move(selection), x);
   std::vector<std::string> told;
-  const std::vector<std::string> by =
-      options.by.empty() ? std::vector<std::string>{"strategy"} : options.by;
-  Panel panel = line_panel(selection, {.x = x, .by = by, .field = "drop_rate"},
+  Panel panel = line_panel(selection, {.x = x, .by = options.by, .field = "drop_rate"},
                            field_point(selection, "drop_rate", Varies::plain), told);
   if (auto* chart = std::get_if<Chart>(&panel.content)) {
     chart->y.scale = Scale::linear;

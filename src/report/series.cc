@@ -35,14 +35,25 @@ bool differ(std::span<const Record> records, const Indices& indices, std::string
   });
 }
 
-// The first naming field that tells records of one place apart, or "".
+bool all_have(std::span<const Record> records, const Indices& indices, std::string_view field) {
+  return std::all_of(indices.begin(), indices.end(), [&](std::int64_t i) {
+    return records[static_cast<std::size_t>(i)].contains(field);
+  });
+}
+
+// The first naming field that tells records of one place apart, or "". One that all of them have
+// goes before one whose absence would have to speak: a routing before a strategy that a trace
+// lacks.
 std::string_view telling_field(std::span<const Record> records, std::span<const Indices> all) {
+  std::string_view found;
   for (const std::string_view field : naming_fields()) {
     for (const Indices& place : all) {
-      if (place.size() > 1 && differ(records, place, field)) return field;
+      if (place.size() < 2 || !differ(records, place, field)) continue;
+      if (all_have(records, place, field)) return field;
+      if (found.empty()) found = field;
     }
   }
-  return "";
+  return found;
 }
 
 }  // namespace
@@ -85,15 +96,17 @@ Grouping group_records(std::span<const Record> records, std::span<const std::int
   grouping.by = named;
   std::set<std::int64_t> standing;
   for (const Indices& place : all) standing.insert(place.back());
+  std::map<std::vector<std::string>, std::size_t> group_of_values;
   for (const std::int64_t i : used) {
     if (!standing.contains(i)) continue;
-    const std::string name = named_values(records[static_cast<std::size_t>(i)], named);
-    const auto found = std::find_if(grouping.groups.begin(), grouping.groups.end(),
-                                    [&](const auto& group) { return group.name == name; });
-    if (found != grouping.groups.end() && !x.empty()) {
-      found->records.push_back(i);
+    const Record& record = records[static_cast<std::size_t>(i)];
+    std::vector<std::string> values;
+    for (const std::string& field : named) values.push_back(text_of(record, field));
+    const auto [place, is_new] = group_of_values.try_emplace(values, grouping.groups.size());
+    if (is_new || x.empty()) {
+      grouping.groups.push_back({named_values(record, named), {i}});
     } else {
-      grouping.groups.push_back({name, {i}});
+      grouping.groups[place->second].records.push_back(i);
     }
   }
   const auto x_of = [&](std::int64_t i) {

@@ -38,6 +38,18 @@ TEST(Series, AreToldApartByWhatElseDiffers) {
   EXPECT_EQ(grouping.groups[1].name, "f32");
 }
 
+TEST(Series, AreNamedByAFieldThatAllHaveBeforeOneThatSomeLack) {
+  std::vector<Record> records = {test::layer_record("loop", 64, 2),
+                                 test::layer_record("loop", 64, 3)};
+  records[1].erase("strategy");
+  records[1]["routing"] = "trace:../data/olmoe.jsonl";
+  const std::int64_t used[] = {0, 1};
+  const Grouping grouping = group_records(records, used, "tokens", {});
+  EXPECT_EQ(grouping.by, std::vector<std::string>{"routing"});
+  ASSERT_EQ(grouping.groups.size(), 2u);
+  EXPECT_EQ(grouping.groups[1].name, "trace:olmoe.jsonl");
+}
+
 TEST(Series, OfRepeatedMeasurementsTheLastStands) {
   const std::vector<Record> records(3, test::layer_record("loop", 64, 2));
   const std::string by[] = {"impl"};
