@@ -22,7 +22,7 @@ constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::f16};
 struct Shape {
   std::int64_t rows, cols;
 };
-constexpr Shape kShapes[] = {{1, 1}, {32, 32}, {33, 31}, {16, 64}, {40, 100}, {70, 33}};
+constexpr Shape kShapes[] = {{1, 1}, {33, 31}, {16, 64}, {40, 70}};
 
 /// Elements that are told apart: numbers from `first` on, as f32 values or as 16 bits. Never 0.
 std::vector<std::byte> numbered(DType dtype, std::int64_t count, std::int64_t first) {
@@ -48,7 +48,7 @@ TEST(PrepackLayout, IsWhereElementsLie) {
   Context context({.threads = 2, .isa = {}});
   for (const DType dtype : kDTypes) {
     for (const auto& [rows, cols] : kShapes) {
-      constexpr std::int64_t kCount = 3;
+      constexpr std::int64_t kCount = 2;
       const auto memory = numbered(dtype, kCount * rows * cols, 1);
       const PackedWeights packed(context,
                                  {memory.data(), dtype, kCount, rows, cols, cols, rows * cols});
