@@ -121,7 +121,9 @@ std::vector<double> RawExperts::quantized_reference(Context& context, const Disp
     places_of_expert[after - plan.expert_begin.begin() - 1].push_back(i);
   }
   std::vector<double> ref(rows.size() * static_cast<std::size_t>(in.cols));
-  for (const auto& [expert, places] : places_of_expert) {
+  for (const auto& entry : places_of_expert) {  // clang 14 captures no structured bindings
+    const std::int64_t expert = entry.first;
+    const std::vector<std::size_t>& places = entry.second;
     const QuantizedExperts weights = quantized(context, expert);
     const Dequantized gate(context, weights.gate), up(context, weights.up),
         down(context, weights.down);
