@@ -48,6 +48,11 @@ class MoeLayer {
  public:
   /// Prepacks the weights. Throws Error(invalid_argument) naming the tensor that does not fit.
   MoeLayer(Context& context, const LayerConfig& config, const LayerWeights& weights);
+
+  /// The same on experts that are prepacked already, for config.dtype: of weights.experts only up's
+  /// shape is read. Layers that share experts must not forward at the same time.
+  MoeLayer(Context& context, const LayerConfig& config, const LayerWeights& weights,
+           std::shared_ptr<Experts> experts);
   ~MoeLayer();
   MoeLayer(MoeLayer&&) noexcept;
   MoeLayer& operator=(MoeLayer&&) noexcept;

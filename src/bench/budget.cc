@@ -1,6 +1,7 @@
 #include "bench/budget.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/check.h"
 #include "bench/draws.h"
@@ -9,11 +10,13 @@
 namespace switchyard {
 
 Budget::Budget(const Measurement& measurement, const RoutingSource& source,
-               const RunOptions& options)
+               const RunOptions& options, std::int64_t held)
     : measurement_(measurement),
       source_(source),
       flush_bytes_(options.cold ? static_cast<double>(cache_flush_bytes()) : 0),
-      have_(available_memory()) {}
+      have_(available_memory()) {
+  have_.bytes += std::min(held, std::numeric_limits<std::int64_t>::max() - have_.bytes);
+}
 
 double Budget::need(std::span<const Cell> cells) const {
   const ExpectedLoad load = expected_load(cells[0], source_);
@@ -29,6 +32,11 @@ double Budget::need(std::span<const Cell> cells) const {
 
 bool Budget::has_room(std::span<const Cell> cells) const {
   return need(cells) <= static_cast<double>(have_.bytes);
+}
+
+std::int64_t Budget::room_beside(std::span<const Cell> cells) const {
+  return static_cast<std::int64_t>(
+      std::clamp(static_cast<double>(have_.bytes) - need(cells), 0.0, 9.2e18));
 }
 
 void Budget::require_room(std::span<const Cell> cells) const {

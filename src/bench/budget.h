@@ -10,10 +10,15 @@ namespace switchyard {
 /// Memory for cells of one routing source, asked before anything is allocated.
 class Budget {
  public:
-  Budget(const Measurement& measurement, const RoutingSource& source, const RunOptions& options);
+  /// `held`: bytes that the cells will use, or that are let go of before they take more.
+  Budget(const Measurement& measurement, const RoutingSource& source, const RunOptions& options,
+         std::int64_t held);
 
   /// Whether a group of cells fits, all implementations at once.
   bool has_room(std::span<const Cell> cells) const;
+
+  /// Bytes that are left beside a group of cells.
+  std::int64_t room_beside(std::span<const Cell> cells) const;
 
   /// Throws Error(out_of_memory) with need, have and what would fit.
   void require_room(std::span<const Cell> cells) const;

@@ -12,14 +12,19 @@
 namespace switchyard {
 
 /// Random weights of E experts, before any implementation's own order. Their scale, 1 / sqrt of a
-/// row's width, keeps every activation near 1. Integer ones are made from bf16 ones anew each time
-/// they are wanted, one expert at a time: both together may not fit into memory.
+/// row's width, keeps every activation near 1. Integer ones are made from bf16 ones one expert at a
+/// time. They are kept where they need at most `spare` bytes and else made anew each time they are
+/// wanted: beside an implementation's own copy they may not fit into memory.
 class RawExperts {
  public:
-  RawExperts(Context& context, const Cell& cell);
+  RawExperts(Context& context, const Cell& cell, std::int64_t spare);
 
   /// Of a cell whose weights are elements.
   const ExpertWeights& weights() const noexcept { return weights_; }
+
+  /// Bytes held, and of those the ones that `spare` paid for.
+  std::int64_t bytes() const noexcept { return bytes_; }
+  std::int64_t spare_bytes() const noexcept { return integers_.empty() ? 0 : bytes_; }
 
   /// Throws Error(unavailable) for an implementation that does not take integer weights.
   std::unique_ptr<Experts> make(Context& context, std::string_view implementation) const;
@@ -29,13 +34,17 @@ class RawExperts {
                                 std::span<const std::int64_t> rows) const;
 
  private:
+  void keep_integers(Context& context, std::int64_t spare);
   QuantizedExperts quantized(Context& context, std::int64_t expert) const;
+  QuantizedExperts make_quantized(Context& context, std::int64_t expert) const;
   std::vector<double> quantized_reference(Context& context, const DispatchPlan& plan,
                                           ConstMatrixView in,
                                           std::span<const std::int64_t> rows) const;
 
   Cell cell_;
-  Matrix gate_, up_, down_;  // [E*F, H], [E*F, H], [E*H, F]
+  std::int64_t bytes_ = 0;
+  std::vector<QuantizedExperts> integers_;  // [E], of one expert each; or empty
+  Matrix gate_, up_, down_;                 // [E*F, H], [E*F, H], [E*H, F]
   ExpertWeights weights_;
 };
 
@@ -43,7 +52,7 @@ class RawExperts {
 /// a sum that falls on the other side of a step between two int8 values is off by a whole step.
 double expert_tolerance(const Cell& cell);
 
-/// Bytes of the weights that RawExperts holds.
+/// Bytes of the weights that RawExperts holds without anything to spare.
 double raw_expert_bytes(const Cell& cell);
 
 /// Implementations of the experts, ours first.

@@ -10,6 +10,7 @@
 #include "bench/oracle.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
+#include "bench/weight_cache.h"
 #include "bench/work.h"
 #include "layer/layer_reference.h"
 #include "routing/routing_reference.h"
@@ -31,8 +32,8 @@ std::int64_t num_slots(const Cell& cell) {
 double slots_of(const Cell& cell) { return static_cast<double>(num_slots(cell)); }
 
 struct Inputs {
-  Inputs(Context& c, const Cell& cell, const RoutingSource&)
-      : context(c), router(cell.dtype, num_slots(cell), cell.hidden), raw(c, cell) {
+  Inputs(Context& c, const Cell& cell, const RoutingSource&, WeightCache& kept)
+      : context(c), cache(kept), router(cell.dtype, num_slots(cell), cell.hidden) {
     const bool is_gate = cell.routing == "gate";
     require(is_gate || cell.routing == "uniform",
             "--routing {}: strategy {} needs a router's logits for its slots: expected uniform or "
@@ -59,13 +60,15 @@ struct Inputs {
                   1.0f / std::sqrt(static_cast<float>(cell.hidden)));
     }
     weights.router = router.view();
-    weights.experts = raw.weights();
+    raw = cache.raw(c, cell);
+    weights.experts = raw->weights();
   }
 
   Context& context;
+  WeightCache& cache;
   std::vector<Matrix> x;  ///< [T, H] of each draw
   Matrix router;          ///< [S, H]
-  RawExperts raw;
+  std::shared_ptr<const RawExperts> raw;
   LayerWeights weights;
 };
 
@@ -136,7 +139,7 @@ class SoftLayerSubject final : public Subject {
                 .plan = {},
                 .implementation = cell.impl,
                 .dtype = cell.dtype},
-               in_->weights),
+               in_->weights, in_->cache.experts(in_->context, cell)),
         out_(cell.dtype, cell.tokens, cell.hidden) {}
 
   Check check() override {
@@ -191,8 +194,9 @@ class SoftLayerSubject final : public Subject {
 
 }  // namespace
 
-MakeSubject prepare_soft_layer(Context& context, const Cell& cell, const RoutingSource& source) {
-  return share<Inputs, SoftLayerSubject>(context, cell, source);
+MakeSubject prepare_soft_layer(Context& context, const Cell& cell, const RoutingSource& source,
+                               WeightCache& weights) {
+  return share_with_experts<Inputs, SoftLayerSubject>(context, cell, source, weights);
 }
 
 Cost soft_layer_cost(const Cell& cell, const ExpectedLoad& load) {

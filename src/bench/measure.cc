@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "bench/router_inputs.h"
 #include "bench/sampler.h"
 #include "bench/statistics.h"
+#include "bench/weight_cache.h"
 
 namespace switchyard {
 namespace {
@@ -118,20 +120,25 @@ void finish(Running& cell, const Ceilings& ceilings, const Samples& samples, std
 }
 
 void build_and_check(std::vector<Running>& running, std::span<const Cell> cells,
-                     const MakeSubject& make, const std::function<bool()>& stop) {
-  std::int64_t shared = 0;  // resident before the first
+                     const MakeSubject& make, const WeightCache& weights,
+                     const std::function<bool()>& stop) {
+  std::int64_t shared = 0;         // resident before the first
+  std::vector<std::int64_t> held;  // prepacked weights that were there already
+  for (const Cell& cell : cells) held.push_back(weights.bytes_of(cell.impl));
   for (std::size_t i = 0; i < cells.size(); ++i) {
     if (stop()) return fail_all(running, kInterrupted);
     const bool was_reset = reset_peak_rss();
     const std::int64_t before = peak_rss_bytes();
-    if (i == 0) shared = before;
+    if (i == 0) shared = before - std::accumulate(held.begin(), held.end(), weights.spare_bytes());
     try {
       running[i].subject = make(cells[i]);
       check(running[i]);
     } catch (const std::exception& error) {
       fail(running[i], error);
     }
-    if (was_reset) running[i].record["peak_rss_bytes"] = shared + peak_rss_bytes() - before;
+    if (was_reset) {
+      running[i].record["peak_rss_bytes"] = shared + held[i] + peak_rss_bytes() - before;
+    }
   }
 }
 
@@ -176,20 +183,22 @@ void sample_all(Context& context, std::vector<Running>& running, const Cell& cel
 
 /// Fails the cells rather than throw.
 void run_group(const Measurement& measurement, std::span<const Cell> cells,
-               const RunOptions& options, const Ceilings& ceilings,
+               const RunOptions& options, const Ceilings& ceilings, WeightCache& weights,
                const std::function<bool()>& stop, std::vector<Running>& running) {
   try {
     const RoutingSource source = RoutingSource::parse(cells[0].routing);
     source.require_fits(shape_of(cells[0]));
-    Budget(measurement, source, options).require_room(cells);
+    const Budget budget(measurement, source, options, weights.bytes());
+    budget.require_room(cells);
+    weights.set_spare(budget.room_beside(cells));
     const ExpectedLoad load = expected_load(cells[0], source);
     for (std::size_t i = 0; i < cells.size(); ++i) {
       running[i].record["memory_bytes"] = cell_cost(measurement.cost(cells[i], load)).memory_bytes;
     }
     Context context(ContextOptions{.threads = cells[0].threads, .isa = {}});
     for (Running& r : running) r.record["threads"] = context.threads();
-    const MakeSubject make = measurement.prepare(context, cells[0], source);
-    build_and_check(running, cells, make, stop);
+    const MakeSubject make = measurement.prepare(context, cells[0], source, weights);
+    build_and_check(running, cells, make, weights, stop);
     sample_all(context, running, cells[0], options, ceilings, stop);
     for (Running& r : running) r.subject.reset();  // before the context they hold
   } catch (const std::exception& error) {
@@ -198,11 +207,11 @@ void run_group(const Measurement& measurement, std::span<const Cell> cells,
 }
 
 bool only_fit_alone(const Measurement& measurement, std::span<const Cell> cells,
-                    const RunOptions& options) {
+                    const RunOptions& options, const WeightCache& weights) {
   if (cells.size() < 2) return false;
   try {
     const RoutingSource source = RoutingSource::parse(cells[0].routing);
-    return !Budget(measurement, source, options).has_room(cells);
+    return !Budget(measurement, source, options, weights.bytes()).has_room(cells);
   } catch (const Error&) {
     return false;  // what is wrong will be in the records
   }
@@ -283,11 +292,12 @@ CellCost cost_of(const Measurement& measurement, const Cell& cell) {
 
 std::vector<Record> measure(const Measurement& measurement, std::span<const Cell> cells,
                             const RunOptions& options, const Ceilings& ceilings,
-                            const std::function<bool()>& stop) {
-  if (only_fit_alone(measurement, cells, options)) {
+                            WeightCache& weights, const std::function<bool()>& stop) {
+  weights.keep_for(measurement.has_experts ? cells : std::span<const Cell>());
+  if (only_fit_alone(measurement, cells, options, weights)) {
     std::vector<Record> records;
     for (const Cell& cell : cells) {
-      records.push_back(measure(measurement, {&cell, 1}, options, ceilings, stop)[0]);
+      records.push_back(measure(measurement, {&cell, 1}, options, ceilings, weights, stop)[0]);
     }
     return records;
   }
@@ -300,7 +310,7 @@ std::vector<Record> measure(const Measurement& measurement, std::span<const Cell
     }
   }
   reset_peak_rss();
-  run_group(measurement, cells, options, ceilings, stop, running);
+  run_group(measurement, cells, options, ceilings, weights, stop, running);
   std::vector<Record> records;
   for (Running& r : running) {
     if (!r.record.contains("peak_rss_bytes")) r.record["peak_rss_bytes"] = peak_rss_bytes();

@@ -49,6 +49,8 @@ class Subject {
   virtual void describe(Record& record, const Ceilings& ceilings) const = 0;
 };
 
+class WeightCache;
+
 /// Builds one implementation on what its group shares.
 using MakeSubject = std::function<std::unique_ptr<Subject>(const Cell& cell)>;
 
@@ -56,10 +58,12 @@ using MakeSubject = std::function<std::unique_ptr<Subject>(const Cell& cell)>;
 struct Measurement {
   Cost (*cost)(const Cell& cell, const ExpectedLoad& load);
   /// Builds what all implementations share; the result lives as long as the group is measured.
-  MakeSubject (*prepare)(Context& context, const Cell& cell, const RoutingSource& source);
+  MakeSubject (*prepare)(Context& context, const Cell& cell, const RoutingSource& source,
+                         WeightCache& weights);
   /// Cell fields that mean nothing to the target.
   std::span<const std::string_view> not_applicable;
-  bool has_router = false;  ///< runs a router where the routing source has one
+  bool has_router = false;   ///< runs a router where the routing source has one
+  bool has_experts = false;  ///< takes experts from the cache of weights
 };
 
 /// Target::cost for any target.
@@ -72,6 +76,6 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
 /// fills the records. Implementations that only fit one at a time are measured one at a time.
 std::vector<Record> measure(const Measurement& measurement, std::span<const Cell> cells,
                             const RunOptions& options, const Ceilings& ceilings,
-                            const std::function<bool()>& stop);
+                            WeightCache& weights, const std::function<bool()>& stop);
 
 }  // namespace switchyard

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bench/memory.h"
+#include "bench/weight_cache.h"
 #include "switchyard/error.h"
 
 namespace switchyard {
@@ -48,7 +49,7 @@ double g_own_bytes = 0;
 
 Cost fake_cost(const Cell&, const ExpectedLoad&) { return {.own_bytes = g_own_bytes}; }
 
-MakeSubject prepare_fakes(Context&, const Cell&, const RoutingSource&) {
+MakeSubject prepare_fakes(Context&, const Cell&, const RoutingSource&, WeightCache&) {
   *g_events += "|";
   return [](const Cell& cell) { return std::make_unique<Fake>(cell); };
 }
@@ -71,7 +72,8 @@ class MeasureTest : public ::testing::Test {
       cell.tokens = 4;
       cell.router.top_k = cell.top_k;
     }
-    return measure(kFakes, cells, {.warmup = 2, .iters = 3, .cold = false}, {},
+    WeightCache weights;
+    return measure(kFakes, cells, {.warmup = 2, .iters = 3, .cold = false}, {}, weights,
                    [] { return false; });
   }
 

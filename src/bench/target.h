@@ -11,6 +11,8 @@
 
 namespace switchyard {
 
+class WeightCache;
+
 /// What a cell needs and does, known before anything is allocated.
 struct CellCost {
   std::int64_t memory_bytes = 0;  ///< peak of inputs, weights (original and prepacked), scratch
@@ -30,9 +32,11 @@ struct Target {
   /// implementation before sample i+1 of any. Each output is checked against the oracle before its
   /// first sample; a wrong one gives ok=false, an error and no time. A cell that throws is a record
   /// with ok=false. Returns one record per cell, in order. `stop` is polled between samples: when
-  /// it turns true the records hold what was measured so far.
+  /// it turns true the records hold what was measured so far. `weights` serves every group of a
+  /// sweep.
   std::vector<Record> (*run)(std::span<const Cell> cells, const RunOptions& options,
-                             const Ceilings& ceilings, const std::function<bool()>& stop);
+                             const Ceilings& ceilings, WeightCache& weights,
+                             const std::function<bool()>& stop);
 };
 
 /// All targets, in the order of help.

@@ -4,6 +4,7 @@
 #include "bench/oracle.h"
 #include "bench/target_list.h"
 #include "bench/traffic.h"
+#include "bench/weight_cache.h"
 #include "bench/work.h"
 #include "layer/layer_reference.h"
 
@@ -17,9 +18,10 @@ struct Reference {
 };
 
 struct Inputs : DispatchInputs {
-  Inputs(Context& c, const Cell& cell, const RoutingSource& source)
+  Inputs(Context& c, const Cell& cell, const RoutingSource& source, WeightCache& weights)
       : DispatchInputs(c, cell, source),
-        raw(c, cell),
+        cache(weights),
+        raw(weights.raw(c, cell)),
         in(normal_matrix(c, cell.dtype, cell.layout == Layout::fused ? cell.tokens : plans.max_rows,
                          cell.hidden, cell.seed, 0)) {
     const DispatchPlan& plan = plans.of_draw[0];
@@ -28,10 +30,11 @@ struct Inputs : DispatchInputs {
     reference.rows = covering_rows(
         plan, std::min<std::int64_t>(4, affordable_sample(expert_flops(cell, 1) / 2) / active + 1),
         cell.seed);
-    reference.out = raw.reference(c, plan, in.view(), reference.rows);
+    reference.out = raw->reference(c, plan, in.view(), reference.rows);
   }
 
-  RawExperts raw;
+  WeightCache& cache;
+  std::shared_ptr<const RawExperts> raw;
   Matrix in;
   Reference reference;
 };
@@ -41,7 +44,7 @@ class ExpertsSubject final : public Subject {
   ExpertsSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
       : in_(std::move(in)),
         cell_(cell),
-        experts_(in_->raw.make(in_->context, cell.impl)),
+        experts_(in_->cache.experts(in_->context, cell)),
         out_(cell.dtype, in_->plans.max_rows, cell.hidden) {}
 
   Check check() override {
@@ -81,7 +84,7 @@ class ExpertsSubject final : public Subject {
  private:
   std::shared_ptr<const Inputs> in_;
   Cell cell_;
-  std::unique_ptr<Experts> experts_;
+  std::shared_ptr<Experts> experts_;
   Matrix out_;
   std::int64_t draw_ = 0;
 };
@@ -94,8 +97,10 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
           .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * load.kept)};
 }
 
-constexpr Measurement kMeasurement = {
-    .cost = cost, .prepare = share<Inputs, ExpertsSubject>, .not_applicable = {}};
+constexpr Measurement kMeasurement = {.cost = cost,
+                                      .prepare = share_with_experts<Inputs, ExpertsSubject>,
+                                      .not_applicable = {},
+                                      .has_experts = true};
 
 }  // namespace
 

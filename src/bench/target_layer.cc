@@ -10,6 +10,7 @@
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
 #include "bench/traffic.h"
+#include "bench/weight_cache.h"
 #include "bench/work.h"
 #include "layer/layer_reference.h"
 #include "switchyard/layer.h"
@@ -24,13 +25,14 @@ struct Reference {
 };
 
 struct Inputs : RouterInputs {
-  Inputs(Context& c, const Cell& cell, const RoutingSource& source)
-      : RouterInputs(c, cell, source), context(c), raw(c, cell) {
+  Inputs(Context& c, const Cell& cell, const RoutingSource& source, WeightCache& kept)
+      : RouterInputs(c, cell, source), context(c), cache(kept) {
     require(!cell.weights.quant,
             "the layer takes f32, bf16 and f16 weights: {} ones are measured by experts",
             name_of(cell.weights));
+    raw = cache.raw(c, cell);
     weights.router = router.weights();
-    weights.experts = raw.weights();
+    weights.experts = raw->weights();
     const Routing& routing = draws.routing(0);
     const DispatchPlan& plan = plans.of_draw[0];
     if (has_router) check_logits(c, x_of(0), weights.router, draws.logits(0), cell.seed);
@@ -45,7 +47,8 @@ struct Inputs : RouterInputs {
   }
 
   Context& context;
-  RawExperts raw;
+  WeightCache& cache;
+  std::shared_ptr<const RawExperts> raw;
   LayerWeights weights;
   Reference reference;
 };
@@ -64,7 +67,7 @@ class LayerSubject final : public Subject {
       : in_(std::move(in)),
         cell_(cell),
         config_(layer_config(cell)),
-        layer_(in_->context, config_, in_->weights),
+        layer_(in_->context, config_, in_->weights, in_->cache.experts(in_->context, cell)),
         out_(cell.dtype, cell.tokens, cell.hidden) {}
 
   Check check() override {
@@ -161,13 +164,17 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
                            (router ? router_bytes(cell) : 0)};
 }
 
-MakeSubject prepare(Context& context, const Cell& cell, const RoutingSource& source) {
-  if (strategy_of(cell).is_soft()) return prepare_soft_layer(context, cell, source);
-  return share<Inputs, LayerSubject>(context, cell, source);
+MakeSubject prepare(Context& context, const Cell& cell, const RoutingSource& source,
+                    WeightCache& weights) {
+  if (strategy_of(cell).is_soft()) return prepare_soft_layer(context, cell, source, weights);
+  return share_with_experts<Inputs, LayerSubject>(context, cell, source, weights);
 }
 
-constexpr Measurement kMeasurement = {
-    .cost = cost, .prepare = prepare, .not_applicable = {}, .has_router = true};
+constexpr Measurement kMeasurement = {.cost = cost,
+                                      .prepare = prepare,
+                                      .not_applicable = {},
+                                      .has_router = true,
+                                      .has_experts = true};
 
 }  // namespace
 

@@ -27,15 +27,24 @@ Target make_target(std::string_view name, std::string_view summary,
             return identity_of(kMeasurement, cell, options);
           },
           [](std::span<const Cell> cells, const RunOptions& options, const Ceilings& ceilings,
-             const std::function<bool()>& stop) {
-            return measure(kMeasurement, cells, options, ceilings, stop);
+             WeightCache& weights, const std::function<bool()>& stop) {
+            return measure(kMeasurement, cells, options, ceilings, weights, stop);
           }};
 }
 
-/// Measurement::prepare for a target whose Inputs(context, cell) are shared by all Subjects.
+/// Measurement::prepare for a target whose Inputs(context, cell, source) are shared by all
+/// Subjects.
 template <class Inputs, class AnySubject>
-MakeSubject share(Context& context, const Cell& cell, const RoutingSource& source) {
+MakeSubject share(Context& context, const Cell& cell, const RoutingSource& source, WeightCache&) {
   const auto inputs = std::make_shared<Inputs>(context, cell, source);
+  return [inputs](const Cell& c) { return std::make_unique<AnySubject>(inputs, c); };
+}
+
+/// The same where they take experts.
+template <class Inputs, class AnySubject>
+MakeSubject share_with_experts(Context& context, const Cell& cell, const RoutingSource& source,
+                               WeightCache& weights) {
+  const auto inputs = std::make_shared<Inputs>(context, cell, source, weights);
   return [inputs](const Cell& c) { return std::make_unique<AnySubject>(inputs, c); };
 }
 

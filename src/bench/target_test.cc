@@ -10,6 +10,7 @@
 #include "bench/identity.h"
 #include "bench/oracle.h"
 #include "bench/record.h"
+#include "bench/weight_cache.h"
 #include "plan/random_routing.h"
 #include "switchyard/error.h"
 
@@ -52,7 +53,10 @@ std::vector<Cell> all_implementations(const Target& target) {
 }
 
 std::vector<Record> run(const std::vector<Cell>& cells) {
-  return find_target(cells[0].bench).run(cells, kQuick, some_ceilings(), [] { return false; });
+  WeightCache weights;
+  return find_target(cells[0].bench).run(cells, kQuick, some_ceilings(), weights, [] {
+    return false;
+  });
 }
 
 /// An implementation that this build lacks is a failure that says so.
@@ -404,8 +408,9 @@ TEST(Targets, FailTheCellsOfASourceThatIsWrong) {
 
 TEST(Targets, StopWhenAsked) {
   const std::vector<Cell> cells = {small_cell("layer", "grouped")};
+  WeightCache weights;
   const auto records =
-      find_target("layer").run(cells, kQuick, some_ceilings(), [] { return true; });
+      find_target("layer").run(cells, kQuick, some_ceilings(), weights, [] { return true; });
   EXPECT_FALSE(records[0]["ok"].get<bool>());
   EXPECT_FALSE(records[0].contains("median_ms"));
 }

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "bench/identity.h"
+#include "bench/weight_cache.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
@@ -96,6 +97,7 @@ std::size_t num_cells(const Sweep& sweep) {
 
 Status measure_all(const Sweep& sweep, RecordOutput& output) {
   CeilingsOf ceilings;
+  WeightCache weights;
   Progress progress(num_cells(sweep));
   StopSignal stop;
   const auto stopping = [&] {
@@ -107,7 +109,7 @@ Status measure_all(const Sweep& sweep, RecordOutput& output) {
     for (const auto& group : part.groups) {
       progress.begin(description_of(group));
       const Ceilings limits = ceilings.threads(group.front().threads, part.peak_bw);
-      for (Record& record : part.target->run(group, part.run, limits, stopping)) {
+      for (Record& record : part.target->run(group, part.run, limits, weights, stopping)) {
         if (stop.requested() && !has_run(record)) continue;
         record["command"] = sweep.command;
         progress.clear();

@@ -107,12 +107,13 @@ void validate(const LayerConfig& config, const LayerWeights& weights) {
 }  // namespace
 
 struct MoeLayer::Impl {
-  Impl(Context& context, const LayerConfig& layer_config, const LayerWeights& weights)
+  Impl(Context& context, const LayerConfig& layer_config, const LayerWeights& weights,
+       std::shared_ptr<Experts> prepacked)
       : config(layer_config),
         num_experts(weights.experts.up.count),
         hidden(weights.experts.up.cols),
         bias(weights.bias.begin(), weights.bias.end()),
-        experts(make_experts(context, config.implementation, weights.experts, config.dtype)),
+        experts(std::move(prepacked)),
         router(context, weights.router, config.dtype) {
     if (weights.router_noise.data != nullptr) {
       router_noise.emplace(context, weights.router_noise, config.dtype);
@@ -216,7 +217,8 @@ struct MoeLayer::Impl {
   LayerConfig config;
   std::int64_t num_experts, hidden;
   std::vector<float> bias;
-  std::unique_ptr<Experts> experts, shared;
+  std::shared_ptr<Experts> experts;
+  std::unique_ptr<Experts> shared;
   Router router;
   std::optional<gemm::DenseProduct> shared_gate, router_noise;
   Routing routing;
@@ -227,7 +229,15 @@ struct MoeLayer::Impl {
 
 MoeLayer::MoeLayer(Context& context, const LayerConfig& config, const LayerWeights& weights) {
   validate(config, weights);
-  impl_ = std::make_unique<Impl>(context, config, weights);
+  impl_ = std::make_unique<Impl>(
+      context, config, weights,
+      make_experts(context, config.implementation, weights.experts, config.dtype));
+}
+MoeLayer::MoeLayer(Context& context, const LayerConfig& config, const LayerWeights& weights,
+                   std::shared_ptr<Experts> experts) {
+  require(experts != nullptr, "experts is null: expected those of the layer");
+  validate(config, weights);
+  impl_ = std::make_unique<Impl>(context, config, weights, std::move(experts));
 }
 MoeLayer::~MoeLayer() = default;
 MoeLayer::MoeLayer(MoeLayer&&) noexcept = default;
