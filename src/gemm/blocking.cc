@@ -10,7 +10,6 @@
 namespace switchyard::gemm {
 namespace {
 
-constexpr std::int64_t kWantedRows = 256;
 constexpr std::int64_t kMaxRows = 512;
 
 std::int64_t round_down(std::int64_t n, std::int64_t unit) {
@@ -33,16 +32,20 @@ Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSi
 
 Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const CacheSizes& caches) {
   const std::int64_t l2 = caches.l2 > 0 ? caches.l2 : 512 << 10;
-  const std::int64_t panel_elements = l2 / 2 / panel_size;
-
-  Blocking blocking;
-  const auto deepest =
-      static_cast<std::int64_t>(2 * std::sqrt(static_cast<double>(panel_elements)));
-  const bool whole = depth * kWantedRows <= panel_elements;
-  blocking.depth = whole ? depth : equal_part(depth, round_down(deepest, kDepthUnit), kDepthUnit);
-  blocking.rows = std::clamp<std::int64_t>(
-      round_down(panel_elements / blocking.depth, 2 * kTileRows), 2 * kTileRows, kMaxRows);
-  return blocking;
+  const std::int64_t elements = l2 / 8 * 5 / panel_size;
+  const auto with_depth = [&](std::int64_t part) {
+    const std::int64_t rows = round_down(elements / part, 2 * kTileRows);
+    return Blocking{std::min(rows, kMaxRows), part};
+  };
+  const auto cost = [&](const Blocking& b) {
+    const auto size = static_cast<double>(panel_size);
+    return size / static_cast<double>(b.rows) +
+           (b.depth < depth ? 16.0 / static_cast<double>(b.depth) : 0.0);
+  };
+  const auto deepest = static_cast<std::int64_t>(2 * std::sqrt(static_cast<double>(elements)));
+  const Blocking whole = with_depth(depth);
+  const Blocking parts = with_depth(equal_part(depth, round_down(deepest, kDepthUnit), kDepthUnit));
+  return whole.rows * whole.depth <= elements && cost(whole) <= cost(parts) ? whole : parts;
 }
 
 }  // namespace switchyard::gemm

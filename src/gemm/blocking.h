@@ -17,10 +17,13 @@ struct Blocking {
 };
 
 /// The model, for a product of depth K (padded) with panels of `kernel`:
-///   panel   rows * depth * size(panel) <= L2 / 2
-///   depth   K when 256 rows of it fit that, else K cut evenly into parts no deeper than
-///           2 sqrt(L2 / 2 / size(panel)): partial sums cost 8 bytes a row and part, weights
-///           `size` bytes a depth, and this split minimises their sum
+///   panel   P = rows * depth elements fill 5/8 of L2; the rest is for this stripe, the next one
+///           and the accumulators (352 rows of 2048 are as fast as 256, 384 are slower)
+///   cost    what each element of the product moves from beyond L2:
+///           whole depth    size / rows              weights pass once a block of rows
+///           parts of it    size / rows + 16 / part  and partial sums of f32 are read and written
+///                                                   once a part, with nothing to prefetch them
+///   depth   K or equal parts of at most 2 sqrt(P), which balances the two terms: what is cheaper
 Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSizes& caches);
 /// The same for panels of elements of `panel_size` bytes.
 Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const CacheSizes& caches);

@@ -8,22 +8,31 @@
 
 namespace switchyard::gemm {
 
-/// What becomes of accumulators [rows, 32] f32, row r at acc + 32 r, rounded to the element type:
+/// What becomes of accumulators [rows, 32] f32 of one stripe or of two side by side, row r of
+/// stripe s at acc + s stripe_acc + 32 r, rounded to the element type:
 ///
-///   store   out[r, j] = acc[r, j]                          j in [0, columns), columns in 1..32
-///   gated   out[r, j] = act(acc[r, j]) * acc[r, 16 + j]    j in [0, 16)
-///   plain   out[r, j] = act(acc[r, j])                     j in [0, 32)
+///   store   out[r, 32 s + j] = acc[s, r, j]                             j in [0, 32), < columns
+///   gated   out[r, 16 s + j] = act(acc[s, r, j]) * acc[s, r, 16 + j]    j in [0, 16)
+///   plain   out[r, 32 s + j] = act(acc[s, r, j])                        j in [0, 32)
 ///
-/// Every variant gives the same bits: the formulas of epilogue_formulas.h use no fused operations.
+/// Two stripes fill whole cache lines of bf16 where one of gated gives half of one.
+///
+/// Variants differ by the rounding of fused operations. AVX-512 BF16 rounds to bf16 in hardware,
+/// which gives 0 for what is below the smallest normal number, 1.2e-38.
 enum class EpilogueKind : std::uint8_t { store, gated, plain };
 
 struct EpilogueArgs {
   const float* acc;
   std::int64_t rows;
-  std::int64_t columns;     ///< of store
-  std::byte* out;           ///< element (0, 0)
-  std::int64_t row_bytes;   ///< from a row to the next within 16
-  std::int64_t tile_bytes;  ///< from row 0 to row 16
+  std::int64_t columns;         ///< of store: in [1, 32 stripes]
+  std::byte* out;               ///< element (0, 0)
+  std::int64_t row_bytes;       ///< from a row to the next within 16
+  std::int64_t tile_bytes;      ///< from row 0 to row 16
+  std::int64_t stripes = 1;     ///< 1 or 2
+  std::int64_t stripe_acc = 0;  ///< floats from a stripe's accumulators to the next's
+  /// Of store with columns = 32 stripes, rows 64-byte aligned: past the caches, for outputs larger
+  /// than they are. A store would first read the line from memory.
+  bool stream = false;
 };
 
 using EpilogueFn = void (*)(const EpilogueArgs&) noexcept;
@@ -33,6 +42,7 @@ EpilogueFn find_epilogue_portable(EpilogueKind kind, Activation act, DType eleme
 #if defined(SWITCHYARD_X86_KERNELS)
 EpilogueFn find_epilogue_avx2(EpilogueKind kind, Activation act, DType element) noexcept;
 EpilogueFn find_epilogue_avx512(EpilogueKind kind, Activation act, DType element) noexcept;
+EpilogueFn find_epilogue_avx512_bf16(EpilogueKind kind, Activation act, DType element) noexcept;
 #endif
 
 }  // namespace switchyard::gemm

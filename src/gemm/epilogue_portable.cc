@@ -38,9 +38,6 @@ Vec operator-(Vec a, Vec b) noexcept {
 Vec operator*(Vec a, Vec b) noexcept {
   return zip(a, b, [](float x, float y) { return x * y; });
 }
-Vec operator/(Vec a, Vec b) noexcept {
-  return zip(a, b, [](float x, float y) { return x / y; });
-}
 Vec min(Vec a, Vec b) noexcept {
   return zip(a, b, [](float x, float y) { return x < y ? x : y; });
 }
@@ -48,11 +45,16 @@ Vec max(Vec a, Vec b) noexcept {
   return zip(a, b, [](float x, float y) { return x > y ? x : y; });
 }
 
-// 2^n for integers n in [-126, 127]; NaN gives some finite value, and the factor beside it is NaN.
-Vec pow2(Vec n) noexcept {
-  return zip(n, n, [](float x, float) {
-    const std::int32_t exponent = x == x ? static_cast<std::int32_t>(x) : 0;
-    return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
+Vec fma(Vec a, Vec b, Vec c) noexcept { return a * b + c; }
+Vec reciprocal(Vec x) noexcept {
+  return zip(x, x, [](float d, float) { return 1.0f / d; });
+}
+
+// x 2^n for integers n in [-126, 127]; when n is NaN so is x.
+Vec scale(Vec x, Vec n) noexcept {
+  return zip(x, n, [](float y, float e) {
+    const std::int32_t exponent = e == e ? static_cast<std::int32_t>(e) : 0;
+    return y * std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
   });
 }
 
@@ -66,6 +68,10 @@ void store_as(std::byte* out, Vec x) noexcept {
 void store_f32(std::byte* out, Vec x) noexcept { store_as<float>(out, x); }
 void store_bf16(std::byte* out, Vec x) noexcept { store_as<bf16>(out, x); }
 void store_f16(std::byte* out, Vec x) noexcept { store_as<f16>(out, x); }
+void stream_f32(std::byte* out, Vec x) noexcept { store_f32(out, x); }
+void stream_bf16(std::byte* out, Vec x) noexcept { store_bf16(out, x); }
+void stream_f16(std::byte* out, Vec x) noexcept { store_f16(out, x); }
+void end_streams() noexcept {}
 
 }  // namespace
 }  // namespace switchyard::gemm

@@ -46,7 +46,8 @@ std::string name_of(const Kernel& kernel) {
 
 EpilogueFn find_epilogue(Isa isa, EpilogueKind kind, Activation act, DType element) noexcept {
 #if defined(SWITCHYARD_X86_KERNELS)
-  if (isa >= Isa::avx512) return find_epilogue_avx512(kind, act, element);
+  if (isa >= Isa::avx512_bf16) return find_epilogue_avx512_bf16(kind, act, element);
+  if (isa == Isa::avx512) return find_epilogue_avx512(kind, act, element);
   if (isa == Isa::avx2) return find_epilogue_avx2(kind, act, element);
 #endif
   static_cast<void>(isa);

@@ -31,7 +31,7 @@ const Kernel& find_kernel(Isa cap, DType weights, DType activations) noexcept;
 /// "amx_bf16 bf16 x bf16"
 std::string name_of(const Kernel& kernel);
 
-/// The epilogue of an ISA: AVX-512 for it and all above.
+/// The epilogue of an ISA: that of AVX-512 BF16 for AMX too.
 EpilogueFn find_epilogue(Isa isa, EpilogueKind kind, Activation act, DType element) noexcept;
 
 }  // namespace switchyard::gemm

@@ -8,6 +8,9 @@ namespace {
 
 // Columns of one row are contiguous in runs this long in every format.
 constexpr std::int64_t kRun = kDepthUnit;
+// Rows are copied side by side: as many reads in flight. 256 rows of 4 KiB at random places of 16
+// MiB take 0.24 ms one after another, 0.13 by four or more at a time.
+constexpr std::int64_t kStreams = 4;
 
 template <class From, class To>
 void convert_run(const From* from, std::int64_t count, To* to) noexcept {
@@ -31,16 +34,26 @@ void fill(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t*
   const std::int64_t run_bytes = shape.format == PanelFormat::tiles
                                      ? kTileRows * kRun * static_cast<std::int64_t>(sizeof(To))
                                      : kRun * static_cast<std::int64_t>(sizeof(To));
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const auto* from = reinterpret_cast<const From*>(x.row(row_index ? row_index[r] : r)) + k_begin;
-    std::byte* to = panel + r / kTileRows * shape.tile_bytes() + r % kTileRows * shape.row_bytes();
-    std::int64_t k = 0;
-    for (; k < whole; k += kRun, to += run_bytes) {
-      convert_run(from + k, kRun, reinterpret_cast<To*>(to));
+  for (std::int64_t r0 = 0; r0 < rows; r0 += kStreams) {
+    const std::int64_t streams = std::min(kStreams, rows - r0);
+    const From* from[kStreams];
+    std::byte* to[kStreams];
+    for (std::int64_t i = 0; i < streams; ++i) {
+      const std::int64_t r = r0 + i;
+      from[i] = reinterpret_cast<const From*>(x.row(row_index ? row_index[r] : r)) + k_begin;
+      to[i] = panel + r / kTileRows * shape.tile_bytes() + r % kTileRows * shape.row_bytes();
     }
-    for (; k < shape.depth; k += kRun, to += run_bytes) {
-      std::memset(to, 0, sizeof(To) * kRun);
-      if (k < columns) convert_run(from + k, columns - k, reinterpret_cast<To*>(to));
+    std::int64_t k = 0;
+    for (; k < whole; k += kRun) {
+      for (std::int64_t i = 0; i < streams; ++i, to[i - 1] += run_bytes) {
+        convert_run(from[i] + k, kRun, reinterpret_cast<To*>(to[i]));
+      }
+    }
+    for (; k < shape.depth; k += kRun) {
+      for (std::int64_t i = 0; i < streams; ++i, to[i - 1] += run_bytes) {
+        std::memset(to[i], 0, sizeof(To) * kRun);
+        if (k < columns) convert_run(from[i] + k, columns - k, reinterpret_cast<To*>(to[i]));
+      }
     }
   }
   zero_tail_rows(shape, rows, panel);

@@ -55,8 +55,8 @@ class GroupedProduct {
   std::int64_t panel_bytes(std::int64_t rows) const noexcept;
   void run_task(const Call& call, const Group& group, const Task& task, const std::byte* next,
                 std::byte* panel_scratch, float* acc_scratch) const noexcept;
-  void finish_stripe(const Call& call, const Group& group, const Task& task, std::int64_t s,
-                     const float* acc) const noexcept;
+  void finish_stripes(const Call& call, const Group& group, const Task& task, std::int64_t s,
+                      std::int64_t stripes, const float* acc) const noexcept;
 
   const Kernel* kernel_;
   PackedWeights weights_;

@@ -146,7 +146,10 @@ void QuantProduct::run(Context& context, std::span<const Group> groups, const Qu
                        const std::int32_t* row_index, EpilogueKind kind, Activation act,
                        const MatrixView& out) {
   const std::int64_t row_unit = kernels_.front()->begin != nullptr ? 2 * kTileRows : 12;
-  make_schedule(groups, {weights_.stripes(), blocking_.rows, row_unit, context.threads()}, tasks_);
+  make_schedule(
+      groups,
+      {weights_.stripes(), blocking_.rows, row_unit, context.threads(), weights_.stripe_bytes()},
+      tasks_);
   if (tasks_.empty()) return;
 
   Call call{in, row_index, find_epilogue(isa_, kind, act, out.dtype), out, 0, 0, 0, 0, 0, 0, false};

@@ -12,22 +12,40 @@ constexpr std::int64_t kStreamingRows = 64;
 constexpr std::int64_t kTasksPerThread = 8;
 // A task gathers its panel before it multiplies: over fewer stripes that would not pay.
 constexpr std::int64_t kFewestStripes = 4;
+constexpr std::int64_t kSharedBytes = 16 << 20;
 
 std::int64_t cost_of(std::int64_t rows, std::int64_t stripes) {
   return stripes * (rows + kStreamingRows);
 }
 
-void cut_by_stripes(const Task& whole, std::int64_t dearest, std::vector<Task>& tasks) {
-  const std::int64_t stripes = whole.stripe_end;
-  const std::int64_t most = std::max<std::int64_t>(1, stripes / kFewestStripes);
+std::int64_t divide_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit; }
+
+// Into how many parts the stripes of a group are cut whose blocks of rows cost at most `cost`.
+std::int64_t num_parts(const ScheduleShape& shape, std::int64_t cost, std::int64_t blocks,
+                       std::int64_t dearest) {
+  if (shape.threads == 1 && blocks == 1) return 1;
+  const std::int64_t balanced = shape.threads == 1 ? 1 : divide_up(cost, dearest);
+  const std::int64_t shared =
+      blocks == 1 ? 1 : divide_up(shape.stripes * shape.stripe_bytes, kSharedBytes);
+  return std::clamp<std::int64_t>(std::max(balanced, shared), 1,
+                                  std::max<std::int64_t>(1, shape.stripes / kFewestStripes));
+}
+
+void cut(const Group& group, std::int64_t number, const ScheduleShape& shape, std::int64_t dearest,
+         std::vector<Task>& tasks) {
+  const std::int64_t blocks = divide_up(group.rows, shape.panel_rows);
+  const std::int64_t step = round_up(divide_up(group.rows, blocks), shape.row_unit);
   const std::int64_t parts =
-      std::clamp<std::int64_t>((whole.cost + dearest - 1) / dearest, 1, most);
+      num_parts(shape, cost_of(std::min(step, group.rows), shape.stripes), blocks, dearest);
+  const auto boundary = [&](std::int64_t part) {
+    return part == parts ? shape.stripes : shape.stripes * part / parts / 2 * 2;
+  };
   for (std::int64_t part = 0; part < parts; ++part) {
-    Task task = whole;
-    task.stripe_begin = stripes * part / parts;
-    task.stripe_end = stripes * (part + 1) / parts;
-    task.cost = cost_of(task.rows, task.stripe_end - task.stripe_begin);
-    tasks.push_back(task);
+    const std::int64_t begin = boundary(part), end = boundary(part + 1);
+    for (std::int64_t row = 0; row < group.rows; row += step) {
+      const std::int64_t rows = std::min(step, group.rows - row);
+      tasks.push_back({number, row, rows, begin, end, cost_of(rows, end - begin)});
+    }
   }
 }
 
@@ -41,24 +59,14 @@ void make_schedule(std::span<const Group> groups, const ScheduleShape& shape,
   const std::int64_t dearest = std::max<std::int64_t>(1, total / (shape.threads * kTasksPerThread));
 
   for (std::size_t g = 0; g < groups.size(); ++g) {
-    const std::int64_t rows = groups[g].rows;
-    const std::int64_t blocks = (rows + shape.panel_rows - 1) / shape.panel_rows;
-    const std::int64_t step = round_up((rows + blocks - 1) / blocks, shape.row_unit);
-    for (std::int64_t begin = 0; begin < rows; begin += step) {
-      const std::int64_t block_rows = std::min(step, rows - begin);
-      const Task whole{static_cast<std::int64_t>(g),      begin, block_rows, 0, shape.stripes,
-                       cost_of(block_rows, shape.stripes)};
-      if (shape.threads == 1) {
-        tasks.push_back(whole);
-      } else {
-        cut_by_stripes(whole, dearest, tasks);
-      }
-    }
+    cut(groups[g], static_cast<std::int64_t>(g), shape, dearest, tasks);
   }
-  std::sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
-    return std::tie(b.cost, a.group, a.stripe_begin, a.row_begin) <
-           std::tie(a.cost, b.group, b.stripe_begin, b.row_begin);
-  });
+  const auto order = [&](const Task& task) {
+    return std::tuple(-groups[static_cast<std::size_t>(task.group)].rows, task.group,
+                      task.stripe_begin, task.row_begin);
+  };
+  std::sort(tasks.begin(), tasks.end(),
+            [&](const Task& a, const Task& b) { return order(a) < order(b); });
 }
 
 }  // namespace switchyard::gemm

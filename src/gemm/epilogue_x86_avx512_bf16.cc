@@ -1,0 +1,18 @@
+#include "gemm/epilogue_x86_avx512.h"
+
+#include "gemm/epilogue_formulas.h"
+
+namespace switchyard::gemm {
+namespace {
+
+inline __m256i bf16_of(Vec x) noexcept {
+  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v));
+}
+
+}  // namespace
+
+EpilogueFn find_epilogue_avx512_bf16(EpilogueKind kind, Activation act, DType element) noexcept {
+  return find(kind, act, element);
+}
+
+}  // namespace switchyard::gemm
