@@ -8,6 +8,9 @@ set(known_dependencies
     "fmt::fmt|fmt|fmt|"
     "OpenMP::OpenMP_CXX|OpenMP COMPONENTS CXX||${OpenMP_CXX_FLAGS}"
     "DNNL::dnnl|DNNL||-ldnnl"
+    "CUDA::cudart_static|CUDAToolkit||-lcudart_static -ldl -lrt"
+    "CUDA::cublasLt|CUDAToolkit||-lcublasLt"
+    "CUDA::cublas|CUDAToolkit||-lcublas"
     "${OPENBLAS_LIBRARY}|||-lopenblas")
 
 set(SWITCHYARD_FIND_DEPENDENCIES "")

@@ -33,13 +33,12 @@ endif()
 switchyard_part(OPENBLAS ${found} "experts implementation loop, f32, where oneDNN is absent"
                 libopenblas-dev)
 
-# Looked for so that a build can say what a machine has; this version computes on CPUs.
-set(found OFF)
-find_package(CUDAToolkit QUIET)
-if(CUDAToolkit_FOUND)
-  set(found ON)
+include(cmake/Cuda.cmake)
+if(SWITCHYARD_CUDA AND SWITCHYARD_CUDA_WHY_NOT)
+  message(STATUS "no CUDA: ${SWITCHYARD_CUDA_WHY_NOT}")
 endif()
-switchyard_part(CUDA ${found} "nothing in this version runs on GPUs" nvidia-cuda-toolkit)
+switchyard_part(CUDA ${SWITCHYARD_CUDA_FOUND} "--device cuda, for sm_80 and sm_90a"
+                nvidia-cuda-toolkit)
 
 set(found OFF)
 find_package(MPI COMPONENTS CXX QUIET)

@@ -1,11 +1,15 @@
 # How the folders of src/ declare what they are made of.
 
 add_library(switchyard_options INTERFACE)
-target_compile_options(switchyard_options INTERFACE -Wall -Wextra
+target_compile_options(switchyard_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra
                        $<$<CXX_COMPILER_ID:GNU>:-Wshadow=local>
-                       -Wnon-virtual-dtor -fno-math-errno -ffp-contract=off)
+                       -Wnon-virtual-dtor -fno-math-errno -ffp-contract=off>)
+# No contraction either: kernels then give the bits that the emulator and the CPU give.
+target_compile_options(switchyard_options INTERFACE
+                       "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-fmad=false>")
 if(SWITCHYARD_WERROR)
-  target_compile_options(switchyard_options INTERFACE -Werror)
+  target_compile_options(switchyard_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+      "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>")
 endif()
 if(SWITCHYARD_SANITIZE)
   add_compile_options(-fsanitize=${SWITCHYARD_SANITIZE} -fno-omit-frame-pointer
@@ -58,4 +62,26 @@ function(switchyard_test name)
                              SWITCHYARD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+endfunction()
+
+# switchyard_cuda_sources(x_cuda.cu ...): adds device code of the current folder to the library. Where
+# CUDA is absent the same files are compiled as C++, their kernels for the emulator.
+function(switchyard_cuda_sources)
+  foreach(file ${ARGN})
+    if(SWITCHYARD_HAS_CUDA)
+      # Through objects, so that users of the library need not enable the language.
+      target_sources(switchyard_cuda_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    else()
+      set_source_files_properties(${file} TARGET_DIRECTORY switchyard PROPERTIES LANGUAGE CXX)
+      target_sources(switchyard PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    endif()
+  endforeach()
+endfunction()
+
+# switchyard_device_test(name files... [LIBS targets...]): a test program that runs kernels, on a
+# GPU or in the emulator, whose fibers the thread sanitizer cannot follow.
+function(switchyard_device_test name)
+  if(NOT SWITCHYARD_SANITIZE MATCHES thread)
+    switchyard_test(${name} ${ARGN})
+  endif()
 endfunction()

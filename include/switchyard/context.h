@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "switchyard/view.h"
+
 namespace switchyard {
 
 /// Instruction sets a kernel may use, slowest first. Each includes the ones before it.
@@ -33,16 +35,19 @@ bool isa_is_available(Isa isa) noexcept;
 Isa default_isa();
 
 struct ContextOptions {
-  int threads = 0;         ///< 0: one per CPU this process may run on
-  std::optional<Isa> isa;  ///< the highest ISA to use; default: default_isa()
+  int threads = 0;              ///< 0: one per CPU this process may run on
+  std::optional<Isa> isa = {};  ///< the highest ISA to use; default: default_isa()
+  /// cuda: the first CUDA device, for the functions of device.h; the others keep to the CPU.
+  Device device = Device::cpu;
 };
 
-/// Threads, an ISA cap and scratch memory, shared by the stages of a layer. Scratch is kept between
-/// calls, so that a steady state allocates nothing. A context serves one caller at a time.
+/// Threads, an ISA cap, scratch memory and, if asked for, a CUDA device, shared by the stages of a
+/// layer. Scratch is kept between calls, so that a steady state allocates nothing. A context serves
+/// one caller at a time.
 class Context {
  public:
   /// Throws Error(invalid_argument) for threads < 0 or > 4096, Error(unavailable) for an ISA this
-  /// machine or build does not have.
+  /// machine or build does not have, and for a CUDA device, naming what is missing.
   explicit Context(const ContextOptions& options = {});
   ~Context();
   Context(Context&&) noexcept;
@@ -50,6 +55,7 @@ class Context {
 
   int threads() const noexcept;
   Isa isa() const noexcept;
+  Device device() const noexcept;
 
   struct Impl;
   Impl& impl() noexcept { return *impl_; }

@@ -47,7 +47,9 @@ inline constexpr int kMaxMaskedExperts = 64;
 /// Error(unavailable) naming the package that brings it.
 std::span<const std::string_view> expert_implementations() noexcept;
 
-/// E experts, prepacked for one implementation and one ISA.
+struct DevicePlan;
+
+/// E experts, prepacked for one implementation and one ISA, or for a CUDA device.
 class Experts {
  public:
   virtual ~Experts() = default;
@@ -60,6 +62,13 @@ class Experts {
   virtual void forward(Context& context, const DispatchPlan& plan, ConstMatrixView in,
                        MatrixView out) = 0;
 
+  /// The same on the device of the context that the experts were made with; `out` has at least
+  /// plan.max_rows rows, and so has `in` unless plan.layout == Layout::fused. The other forward of
+  /// such experts, and this one of others, throws Error(unavailable).
+  void forward(Context& context, const DevicePlan& plan, ConstMatrixView in, MatrixView out) {
+    forward_on_device(context, plan, in, out);
+  }
+
   /// What computes: "oneDNN 2.6.3 bf16", "openblas f32", "avx512 f32", "amx_bf16 bf16", ...
   virtual std::string kernel() const = 0;
 
@@ -68,6 +77,10 @@ class Experts {
 
   /// Bytes of prepacked weights held.
   virtual std::int64_t weight_bytes() const = 0;
+
+ private:
+  virtual void forward_on_device(Context& context, const DevicePlan& plan, ConstMatrixView in,
+                                 MatrixView out);
 };
 
 /// Copies the weights into the implementation's own order; the caller's memory is not kept.

@@ -4,6 +4,7 @@
 ///   logits -> route -> Routing -> make_plan -> DispatchPlan -> pack -> experts -> combine
 #include "switchyard/combine.h"
 #include "switchyard/context.h"
+#include "switchyard/device.h"
 #include "switchyard/dtype.h"
 #include "switchyard/error.h"
 #include "switchyard/experts.h"

@@ -8,7 +8,7 @@
 
 namespace switchyard {
 
-/// Where a view's memory lies. The functions of this version take cpu and refuse the others.
+/// Where a view's memory lies. Functions take cpu unless device.h says otherwise.
 enum class Device : std::uint8_t { cpu, cuda };
 
 /// A matrix in memory that the caller owns: `rows` rows of `cols` contiguous elements, each row

@@ -22,19 +22,24 @@ void require(bool holds, fmt::format_string<Args...> sentence, Args&&... args) {
   }
 }
 
-/// Throws Error(unavailable) unless the memory of argument `name` is the CPU's.
+/// Throws Error(unavailable) unless the memory of argument `name` is where this function computes.
+inline void require_device(std::string_view name, Device device, Device expected) {
+  if (device == expected) [[likely]]
+    return;
+  throw Error(ErrorCode::unavailable,
+              expected == Device::cpu
+                  ? fmt::format("{} is on a CUDA device: this function computes on the CPU", name)
+                  : fmt::format("{} is on the CPU: this function computes on a CUDA device", name));
+}
 inline void require_cpu(std::string_view name, Device device) {
-  if (device != Device::cpu) [[unlikely]] {
-    throw Error(ErrorCode::unavailable,
-                fmt::format("{} is on a CUDA device: this version computes on the CPU", name));
-  }
+  require_device(name, device, Device::cpu);
 }
 
-/// Throws unless `view` is a well-formed [rows, cols] matrix in CPU memory. `name` is the
+/// Throws unless `view` is a well-formed [rows, cols] matrix in memory of `device`. `name` is the
 /// argument's.
 template <class Byte>
 void require_shape(std::string_view name, const BasicMatrixView<Byte>& view, std::int64_t rows,
-                   std::int64_t cols) {
+                   std::int64_t cols, Device device = Device::cpu) {
   require(view.rows == rows && view.cols == cols, "{} is [{}, {}]: expected [{}, {}]", name,
           view.rows, view.cols, rows, cols);
   require(view.row_stride >= view.cols || view.rows <= 1,
@@ -42,7 +47,7 @@ void require_shape(std::string_view name, const BasicMatrixView<Byte>& view, std
           view.cols);
   require(view.data != nullptr || rows == 0 || cols == 0, "{} is null: expected [{}, {}] elements",
           name, rows, cols);
-  require_cpu(name, view.device);
+  require_device(name, view.device, device);
 }
 
 /// One row of an enum's name table.

@@ -69,6 +69,7 @@ Context::Context(const ContextOptions& options) {
                                                  : "this build holds no kernels for it"));
   }
   impl_ = std::make_unique<Impl>(options.threads == 0 ? available_cpus() : options.threads, isa);
+  if (options.device == Device::cuda) impl_->gpu = cuda::open_gpu();
 }
 
 Context::~Context() = default;
@@ -77,5 +78,8 @@ Context& Context::operator=(Context&&) noexcept = default;
 
 int Context::threads() const noexcept { return impl_->pool.size(); }
 Isa Context::isa() const noexcept { return impl_->isa; }
+Device Context::device() const noexcept {
+  return impl_->gpu != nullptr ? Device::cuda : Device::cpu;
+}
 
 }  // namespace switchyard

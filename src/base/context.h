@@ -6,12 +6,18 @@
 
 namespace switchyard {
 
+namespace cuda {
+class Gpu;
+std::shared_ptr<Gpu> open_gpu();  // cuda/gpu.h, which knows what a Gpu is
+}  // namespace cuda
+
 struct Context::Impl {
   Impl(int threads, Isa isa) : pool(threads), isa(isa) {}
 
   ThreadPool pool;
   Isa isa;
   Arena arena;
+  std::shared_ptr<cuda::Gpu> gpu;  ///< null on the CPU
 };
 
 inline ThreadPool& pool_of(Context& context) noexcept { return context.impl().pool; }

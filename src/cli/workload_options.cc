@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "bench/axis.h"
+#include "cuda/gpu.h"
 #include "workload/configs.h"
 
 namespace switchyard::cli {
@@ -85,7 +86,8 @@ Option flag(const std::string& name, std::string help, std::function<void()> set
 void check_device(const std::string& name) {
   constexpr std::string_view kDevices[] = {"cpu", "cuda"};
   if (name == "cuda") {
-    throw Error(ErrorCode::unavailable, "device cuda is not available: this build has no CUDA");
+    cuda::open_gpu();  // says what is missing
+    throw Error(ErrorCode::unavailable, "bench does not run on device cuda in this version");
   }
   require(name == "cpu", "{}", unknown_name("device", name, kDevices));
 }

@@ -73,6 +73,12 @@ Activation activation_from_name(std::string_view name) {
   return value_in(kActivations, "activation", name);
 }
 
+void Experts::forward_on_device(Context&, const DevicePlan&, ConstMatrixView, MatrixView) {
+  throw Error(ErrorCode::unavailable,
+              fmt::format("the plan is on a CUDA device: these experts ({}) were made for the CPU",
+                          kernel()));
+}
+
 std::span<const std::string_view> expert_implementations() noexcept { return kNames; }
 
 std::unique_ptr<Experts> make_experts(Context& context, std::string_view implementation,

@@ -5,8 +5,11 @@
 #include "base/check.h"
 #include "base/context.h"
 #include "base/cpu.h"
+#include "cuda/gpu.h"
+#include "pack/pack_device.h"
 #include "pack/pack_impl.h"
 #include "pack/pack_kernel.h"
+#include "switchyard/device.h"
 
 namespace switchyard {
 namespace {
@@ -70,6 +73,24 @@ void pack(Context& context, const DispatchPlan& plan, ConstMatrixView x, MatrixV
   pool_of(context).for_ranges(
       plan.num_rows(), grain,
       [&](std::int64_t begin, std::int64_t end, int) { kernel(job, begin, end); });
+}
+
+void pack(Context& context, const DevicePlan& plan, ConstMatrixView x, MatrixView rows) {
+  require_shape("x", x, plan.num_tokens, x.cols, Device::cuda);
+  require(rows.rows >= plan.max_rows, "rows has {} rows: expected at least max_rows, {}", rows.rows,
+          plan.max_rows);
+  require_shape("rows", rows, rows.rows, x.cols, Device::cuda);
+  require_alike(x, rows);
+  const PackRows job = job_of(x, rows);
+  if (job.row_bytes == 0 || plan.max_rows == 0) return;
+  pack_on_device(cuda::gpu_of(context), {.in = job.in,
+                                         .in_stride = job.in_stride,
+                                         .token_of_row = plan.token_of_row,
+                                         .num_rows = plan.expert_begin + plan.num_experts,
+                                         .max_rows = plan.max_rows,
+                                         .out = job.out,
+                                         .out_stride = job.out_stride,
+                                         .row_bytes = job.row_bytes});
 }
 
 TokenPacker::TokenPacker(Context& context, ConstMatrixView x, MatrixView rows)
