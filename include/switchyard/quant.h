@@ -83,4 +83,12 @@ std::unique_ptr<Experts> make_experts(
     Context& context, std::int64_t num_experts,
     const std::function<QuantizedExperts(std::int64_t expert)>& source, DType activations);
 
+/// The same for any implementation. capacity and block multiply integers as grouped does. loop and
+/// padded multiply what the integers stand for: each weight as bf16 where activations are bf16,
+/// else as f32, by activations that are not quantised; while they are made those elements are held
+/// twice. Throws Error(unavailable) for masked_matmul.
+std::unique_ptr<Experts> make_experts(
+    Context& context, std::string_view implementation, std::int64_t num_experts,
+    const std::function<QuantizedExperts(std::int64_t expert)>& source, DType activations);
+
 }  // namespace switchyard

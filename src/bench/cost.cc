@@ -41,6 +41,12 @@ ExpectedLoad load_of_slots(const Cell& cell) {
           .rows = slots};
 }
 
+// Weights as cell.impl holds them. Dequantised ones are there twice while they are prepacked.
+double weights_of_implementation(const Cell& cell) {
+  const double experts = double_of(cell.experts);
+  return (dequantizes(cell, cell.impl) ? 2 : 1) * multiplied_bytes(cell, experts);
+}
+
 }  // namespace
 
 CellCost cell_cost(const Cost& cost) {
@@ -91,6 +97,21 @@ double expert_bytes(const Cell& cell, double experts) {
                     matrix_bytes(cell.weights, cell.quant, hidden, ffn));
 }
 
+bool dequantizes(const Cell& cell, std::string_view implementation) {
+  return cell.weights.quant && (implementation == "loop" || implementation == "padded");
+}
+
+WeightFormat multiplied_weights(const Cell& cell) {
+  if (!dequantizes(cell, cell.impl)) return cell.weights;
+  return {cell.dtype == DType::bf16 ? DType::bf16 : DType::f32, {}};
+}
+
+double multiplied_bytes(const Cell& cell, double experts) {
+  Cell multiplied = cell;
+  multiplied.weights = multiplied_weights(cell);
+  return expert_bytes(multiplied, experts);
+}
+
 double expert_flops(const Cell& cell, double rows) {
   return 2 * (cell.gated ? 3 : 2) * rows * double_of(cell.hidden) * double_of(cell.ffn);
 }
@@ -114,8 +135,7 @@ double implementation_bytes(const Cell& cell, const ExpectedLoad& load) {
   // Those copy padded rows in and out beside what the inner experts need.
   if (cell.impl == "capacity") rows = 2 * double_of(cell.experts) * load.max_rows;
   if (cell.impl == "block") rows = 2 * (load.rows + 64 * load.active);
-  return expert_bytes(cell, double_of(cell.experts)) +
-         rows * (2 * hidden + projections * ffn) * sizeof(float);
+  return weights_of_implementation(cell) + rows * (2 * hidden + projections * ffn) * sizeof(float);
 }
 
 }  // namespace switchyard

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "bench/cell.h"
 #include "bench/target.h"
@@ -37,6 +38,16 @@ double row_bytes(const Cell& cell, double rows);
 
 /// Bytes of the weights of `experts` experts.
 double expert_bytes(const Cell& cell, double experts);
+
+/// Whether an implementation turns a cell's integer weights into elements before it multiplies
+/// them.
+bool dequantizes(const Cell& cell, std::string_view implementation);
+
+/// The format in which cell.impl multiplies weights: `weights`, or the elements made of them.
+WeightFormat multiplied_weights(const Cell& cell);
+
+/// Bytes of `experts` experts in that format.
+double multiplied_bytes(const Cell& cell, double experts);
 
 /// 2*H*F per projection and row: 3 projections for gated experts, 2 for plain ones.
 double expert_flops(const Cell& cell, double rows);

@@ -114,24 +114,22 @@ QuantizedExperts RawExperts::make_quantized(Context& context, std::int64_t exper
 
 std::unique_ptr<Experts> RawExperts::make(Context& context, std::string_view implementation) const {
   if (!cell_.weights.quant) return make_experts(context, implementation, weights_, cell_.dtype);
-  if (implementation != "grouped") {
-    throw Error(ErrorCode::unavailable,
-                fmt::format("{} multiplies f32, bf16 and f16 weights: {} ones are for grouped",
-                            implementation, name_of(cell_.weights)));
-  }
   return make_experts(
-      context, cell_.experts, [&](std::int64_t e) { return quantized(context, e); }, cell_.dtype);
+      context, implementation, cell_.experts, [&](std::int64_t e) { return quantized(context, e); },
+      cell_.dtype);
 }
 
-std::vector<double> RawExperts::reference(Context& context, const DispatchPlan& plan,
-                                          ConstMatrixView in,
+std::vector<double> RawExperts::reference(Context& context, std::string_view implementation,
+                                          const DispatchPlan& plan, ConstMatrixView in,
                                           std::span<const std::int64_t> rows) const {
-  if (cell_.weights.quant) return quantized_reference(context, plan, in, rows);
+  if (cell_.weights.quant) {
+    return quantized_reference(context, dequantizes(cell_, implementation), plan, in, rows);
+  }
   return reference_experts(context, weights_, plan, in, rows);
 }
 
-std::vector<double> RawExperts::quantized_reference(Context& context, const DispatchPlan& plan,
-                                                    ConstMatrixView in,
+std::vector<double> RawExperts::quantized_reference(Context& context, bool dequantizes,
+                                                    const DispatchPlan& plan, ConstMatrixView in,
                                                     std::span<const std::int64_t> rows) const {
   std::map<std::int64_t, std::vector<std::size_t>> places_of_expert;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -153,7 +151,9 @@ std::vector<double> RawExperts::quantized_reference(Context& context, const Disp
       const std::int64_t row = rows[place];
       const std::int64_t at =
           plan.layout == Layout::fused ? plan.token_of_row[static_cast<std::size_t>(row)] : row;
-      const auto out = reference_quantized_expert(stand_for, 0, row_of(in, at), cell_.dtype);
+      const std::vector<double> x = row_of(in, at);
+      const auto out = dequantizes ? reference_expert(stand_for, 0, x)
+                                   : reference_quantized_expert(stand_for, 0, x, cell_.dtype);
       std::copy(out.begin(), out.end(), ref.begin() + static_cast<std::int64_t>(place) * in.cols);
     });
   }

@@ -26,19 +26,21 @@ class RawExperts {
   std::int64_t bytes() const noexcept { return bytes_; }
   std::int64_t spare_bytes() const noexcept { return integers_.empty() ? 0 : bytes_; }
 
-  /// Throws Error(unavailable) for an implementation that does not take integer weights.
+  /// Throws Error(unavailable) for an implementation that does not take these weights.
   std::unique_ptr<Experts> make(Context& context, std::string_view implementation) const;
 
-  /// ref [|rows|, H]: row rows[i] of `in`, each through its expert (see reference_experts).
-  std::vector<double> reference(Context& context, const DispatchPlan& plan, ConstMatrixView in,
+  /// ref [|rows|, H]: row rows[i] of `in`, each through its expert (see reference_experts), as the
+  /// implementation multiplies integer weights: with rows that are quantised too, or with elements.
+  std::vector<double> reference(Context& context, std::string_view implementation,
+                                const DispatchPlan& plan, ConstMatrixView in,
                                 std::span<const std::int64_t> rows) const;
 
  private:
   void keep_integers(Context& context, std::int64_t spare);
   QuantizedExperts quantized(Context& context, std::int64_t expert) const;
   QuantizedExperts make_quantized(Context& context, std::int64_t expert) const;
-  std::vector<double> quantized_reference(Context& context, const DispatchPlan& plan,
-                                          ConstMatrixView in,
+  std::vector<double> quantized_reference(Context& context, bool dequantizes,
+                                          const DispatchPlan& plan, ConstMatrixView in,
                                           std::span<const std::int64_t> rows) const;
 
   Cell cell_;

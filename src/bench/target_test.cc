@@ -139,11 +139,17 @@ TEST(Targets, MeasureExpertsOfIntegers) {
       EXPECT_EQ(record["weights"], weights);
       EXPECT_EQ(record.contains("quant_group"), cell.quant.format == QuantFormat::int4);
     }
-    Cell cell = small_cell("experts", "padded");
-    cell.weights = weight_format_from_name(weights);
-    const Record refused = run({cell})[0];
-    EXPECT_FALSE(refused["ok"].get<bool>());
-    EXPECT_NE(refused["error"].get<std::string>().find(weights), std::string::npos);
+    std::vector<Cell> cells;
+    for (const char* impl : {"loop", "grouped", "padded", "capacity", "block"}) {
+      cells.push_back(small_cell("experts", impl));
+      cells.back().weights = weight_format_from_name(weights);
+      cells.back().quant.format = *cells.back().weights.quant;
+    }
+    for (const Record& record : run(cells)) expect_measured(record);
+    cells.back().impl = "masked_matmul";
+    const Record refused = run({cells.back()})[0];
+    EXPECT_EQ(refused["error_code"], "unavailable");
+    EXPECT_NE(refused["error"].get<std::string>().find("integer"), std::string::npos);
   }
   EXPECT_THROW(weight_format_from_name("int5"), Error);
 }

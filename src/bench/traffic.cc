@@ -47,7 +47,7 @@ double moved_by_experts(const Cell& cell, const Plans& plans) {
     const double between = 2 * computed * static_cast<double>(cell.ffn) * element;
     const double experts =
         is_padded && cell.impl != "block" ? num_experts : static_cast<double>(active_experts(plan));
-    return row_bytes(cell, rows) + between + expert_bytes(cell, experts);
+    return row_bytes(cell, rows) + between + multiplied_bytes(cell, experts);
   });
 }
 

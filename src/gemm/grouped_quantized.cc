@@ -123,7 +123,9 @@ void validate(std::string_view name, const QuantizedMatrices& w, const Quantized
           w.zeros.empty() ? "have no" : "have");
 }
 
-void validate(const QuantizedExperts& weights) {
+}  // namespace
+
+void gemm::require_valid(const QuantizedExperts& weights) {
   const QuantizedMatrices& up = weights.up;
   require(up.count > 0 && up.rows > 0 && up.cols > 0,
           "up weights are [{}, {}, {}]: expected positive sizes", up.count, up.rows, up.cols);
@@ -134,6 +136,8 @@ void validate(const QuantizedExperts& weights) {
   require(weights.gate.group == up.group, "gate weights have groups of {}: expected {} as up",
           weights.gate.group, up.group);
 }
+
+namespace {
 
 /// What the memory of all experts was laid out for, in one line.
 std::string shape_of(const QuantizedExperts& w) {
@@ -146,7 +150,7 @@ std::string shape_of(const QuantizedExperts& w) {
 
 std::unique_ptr<Experts> make_experts(Context& context, const QuantizedExperts& weights,
                                       DType activations) {
-  validate(weights);
+  gemm::require_valid(weights);
   auto experts =
       std::make_unique<gemm::GroupedQuantized>(context, weights.up.count, weights, activations);
   experts->place(context, 0, weights);
@@ -161,7 +165,7 @@ std::unique_ptr<Experts> make_experts(
   std::string shape;
   for (std::int64_t e = 0; e < num_experts; ++e) {
     const QuantizedExperts expert = source(e);
-    validate(expert);
+    gemm::require_valid(expert);
     require(expert.up.count == 1, "source gives {} experts for number {}: expected 1",
             expert.up.count, e);
     if (e == 0) {

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "switchyard/experts.h"
+#include "switchyard/quant.h"
 
 namespace switchyard::gemm {
 
@@ -20,6 +21,13 @@ std::unique_ptr<Experts> make_padded(Context& context, const ExpertWeights& weig
                                      DType activations);
 std::unique_ptr<Experts> make_masked(Context& context, const ExpertWeights& weights,
                                      DType activations);
+
+/// `experts` on rows copied into padded ones: what capacity and block are.
+std::unique_ptr<Experts> pad_to_capacity(std::unique_ptr<Experts> experts, DType activations);
+std::unique_ptr<Experts> pad_to_blocks(std::unique_ptr<Experts> experts, DType activations);
+
+/// Throws Error(invalid_argument) for shapes, formats or groups that do not fit each other.
+void require_valid(const QuantizedExperts& weights);
 
 /// Throws Error(invalid_argument) unless `in` and `out` fit the plan and experts of this shape.
 void require_forward(const DispatchPlan& plan, const ConstMatrixView& in, const MatrixView& out,

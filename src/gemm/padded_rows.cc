@@ -19,20 +19,17 @@ enum class Padding { capacity, block };
 
 class PaddedRows final : public Experts {
  public:
-  PaddedRows(Context& context, const ExpertWeights& weights, DType activations, Padding padding)
-      : hidden_(weights.up.cols),
-        num_experts_(weights.up.count),
-        activations_(activations),
-        padding_(padding),
-        experts_(make_grouped(context, weights, activations)) {}
+  PaddedRows(std::unique_ptr<Experts> experts, DType activations, Padding padding)
+      : activations_(activations), padding_(padding), experts_(std::move(experts)) {}
 
   void forward(Context& context, const DispatchPlan& plan, ConstMatrixView in,
                MatrixView out) override {
-    require_forward(plan, in, out, num_experts_, hidden_, activations_);
+    // The inner experts check the columns and the number of experts again, against their own.
+    require_forward(plan, in, out, plan.num_experts, out.cols, activations_);
     pad(plan);
     if (padded_.num_rows() == 0) return;
     Arena::Scope scope(arena_of(context));
-    const MatrixView padded_in = take(scope), padded_out = take(scope);
+    const MatrixView padded_in = take(scope, in.cols), padded_out = take(scope, in.cols);
     copy_in(context, plan, in, padded_in);
     experts_->forward(context, padded_, padded_in, padded_out);
     for (std::size_t e = 0; e < plan.expert_rows.size(); ++e) {
@@ -68,16 +65,16 @@ class PaddedRows final : public Experts {
     padded_.token_of_row.resize(static_cast<std::size_t>(padded_.num_tokens));
   }
 
-  MatrixView take(Arena::Scope& scope) const {
+  MatrixView take(Arena::Scope& scope, std::int64_t cols) const {
     const std::int64_t rows = padded_.num_rows();
-    const auto bytes = rows * hidden_ * static_cast<std::int64_t>(size_of(activations_));
-    return {scope.take<std::byte>(bytes).data(), activations_, rows, hidden_, hidden_};
+    const auto bytes = rows * cols * static_cast<std::int64_t>(size_of(activations_));
+    return {scope.take<std::byte>(bytes).data(), activations_, rows, cols, cols};
   }
 
   void copy_in(Context& context, const DispatchPlan& plan, const ConstMatrixView& in,
                const MatrixView& to) const {
     const bool gathers = plan.layout == Layout::fused;
-    const auto row_bytes = static_cast<std::size_t>(hidden_) * size_of(activations_);
+    const auto row_bytes = static_cast<std::size_t>(in.cols) * size_of(activations_);
     for (std::size_t e = 0; e < plan.expert_rows.size(); ++e) {
       const std::int64_t from = plan.expert_begin[e], kept = plan.expert_rows[e];
       const std::int64_t begin = padded_.expert_begin[e];
@@ -97,7 +94,6 @@ class PaddedRows final : public Experts {
     }
   }
 
-  std::int64_t hidden_, num_experts_;
   DType activations_;
   Padding padding_;
   std::unique_ptr<Experts> experts_;
@@ -108,12 +104,20 @@ class PaddedRows final : public Experts {
 
 std::unique_ptr<Experts> make_capacity(Context& context, const ExpertWeights& weights,
                                        DType activations) {
-  return std::make_unique<PaddedRows>(context, weights, activations, Padding::capacity);
+  return pad_to_capacity(make_grouped(context, weights, activations), activations);
 }
 
 std::unique_ptr<Experts> make_block(Context& context, const ExpertWeights& weights,
                                     DType activations) {
-  return std::make_unique<PaddedRows>(context, weights, activations, Padding::block);
+  return pad_to_blocks(make_grouped(context, weights, activations), activations);
+}
+
+std::unique_ptr<Experts> pad_to_capacity(std::unique_ptr<Experts> experts, DType activations) {
+  return std::make_unique<PaddedRows>(std::move(experts), activations, Padding::capacity);
+}
+
+std::unique_ptr<Experts> pad_to_blocks(std::unique_ptr<Experts> experts, DType activations) {
+  return std::make_unique<PaddedRows>(std::move(experts), activations, Padding::block);
 }
 
 }  // namespace switchyard::gemm

@@ -1,5 +1,6 @@
 // Implementations of the experts against the oracle, row by row, over plans laid out by hand.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "layer/layer_testing.h"
 #include "switchyard/error.h"
+#include "switchyard/quant.h"
 
 namespace switchyard {
 namespace {
@@ -34,6 +36,20 @@ DispatchPlan plan_of(Layout layout, const std::vector<std::int64_t>& rows, std::
     plan.expert_begin.push_back(plan.num_rows());
   }
   return plan;
+}
+
+std::vector<double> row_of(const Tensor& x, std::int64_t t) {
+  const ConstMatrixView view = x.view();
+  std::vector<double> row;
+  for (std::int64_t j = 0; j < view.cols; ++j) {
+    const std::byte* at = view.row(t) + static_cast<std::size_t>(j) * size_of(view.dtype);
+    switch (view.dtype) {
+      case DType::f32: row.push_back(*reinterpret_cast<const float*>(at)); break;
+      case DType::bf16: row.push_back(to_float(*reinterpret_cast<const bf16*>(at))); break;
+      case DType::f16: row.push_back(to_float(*reinterpret_cast<const f16*>(at))); break;
+    }
+  }
+  return row;
 }
 
 struct Case {
@@ -117,20 +133,6 @@ class Implementations : public ::testing::TestWithParam<Case> {
     made->forward(context, plan, gathers ? x.view() : rows.view(), again.view());
     EXPECT_EQ(out.bytes(), again.bytes()) << "two runs differ";
   }
-
-  static std::vector<double> row_of(const Tensor& x, std::int64_t t) {
-    const ConstMatrixView view = x.view();
-    std::vector<double> row;
-    for (std::int64_t j = 0; j < view.cols; ++j) {
-      const std::byte* at = view.row(t) + static_cast<std::size_t>(j) * size_of(view.dtype);
-      switch (view.dtype) {
-        case DType::f32: row.push_back(*reinterpret_cast<const float*>(at)); break;
-        case DType::bf16: row.push_back(to_float(*reinterpret_cast<const bf16*>(at))); break;
-        case DType::f16: row.push_back(to_float(*reinterpret_cast<const f16*>(at))); break;
-      }
-    }
-    return row;
-  }
 };
 
 TEST_P(Implementations, MatchTheOracleInEveryLayout) {
@@ -212,6 +214,92 @@ TEST(Masked, RefusesManyExpertsWithTheReason) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("at most 64, because"), std::string::npos) << e.what();
+  }
+}
+
+/// Expert e of `weights` in integers, and what those stand for.
+struct OneQuantized {
+  OneQuantized(Context& context, const ExpertWeights& weights, std::int64_t e,
+               const QuantOptions& options) {
+    const auto make = [&](const ConstMatricesView& all, QuantizedMatrices& to, Tensor& exact) {
+      const ConstMatrixView one = all[e];
+      to = quantize(context, {one.data, one.dtype, 1, one.rows, one.cols, one.row_stride, 0},
+                    options);
+      dequantize(context, to, exact.view());
+    };
+    make(weights.gate, integers.gate, gate);
+    make(weights.up, integers.up, up);
+    make(weights.down, integers.down, down);
+  }
+  ExpertWeights stand_for() const {
+    return {gate.matrices(1), up.matrices(1), down.matrices(1), Activation::silu};
+  }
+
+  QuantizedExperts integers;
+  Tensor gate{DType::f32, 24, 70}, up{DType::f32, 24, 70}, down{DType::f32, 70, 24};
+};
+
+TEST(Quantized, EveryImplementationMatchesItsOracle) {
+  Context context({.threads = 2, .isa = {}});
+  const std::vector<std::int64_t> counts = {5, 0, 19};
+  const TestExperts experts(DType::bf16, 3, 70, 24, true, Activation::silu, 17);
+  for (const std::string_view name : {"loop", "padded", "capacity", "block", "grouped"}) {
+    const bool is_dequantised = name == "loop" || name == "padded";
+    for (const QuantFormat format : {QuantFormat::int8, QuantFormat::int4}) {
+      for (const DType dtype : {DType::bf16, DType::f32}) {
+        const Layout layout = dtype == DType::bf16 ? Layout::capacity : Layout::fused;
+        SCOPED_TRACE(fmt::format("{} {} {}", name, name_of(format), name_of(dtype)));
+        const auto source = [&](std::int64_t e) {
+          return OneQuantized(context, experts.weights, e, {.format = format}).integers;
+        };
+        std::unique_ptr<Experts> made;
+        try {
+          made = make_experts(context, name, 3, source, dtype);
+        } catch (const Error& e) {
+          if (e.code() != ErrorCode::unavailable) throw;
+          continue;  // not in this build
+        }
+        const DispatchPlan plan = plan_of(layout, counts, 7);
+        Tensor in(dtype, layout == Layout::fused ? 7 : plan.num_rows(), 70);
+        in.fill_normal(3, 0, 1);
+        Tensor out(dtype, plan.num_rows(), 70);
+        made->forward(context, plan, in.view(), out.view());
+        for (const std::int64_t e : {0, 2}) {
+          const OneQuantized one(context, experts.weights, e, {.format = format});
+          const auto begin = plan.expert_begin[static_cast<std::size_t>(e)];
+          for (std::int64_t r = begin; r < begin + counts[static_cast<std::size_t>(e)]; ++r) {
+            const auto token = plan.token_of_row[static_cast<std::size_t>(r)];
+            const std::vector<double> row = row_of(in, layout == Layout::fused ? token : r);
+            const std::vector<double> expected =
+                is_dequantised ? reference_expert(one.stand_for(), 0, row)
+                               : reference_quantized_expert(one.stand_for(), 0, row, dtype);
+            EXPECT_LE(relative_error(out.view(), expected, std::vector<std::int64_t>{r}),
+                      layer_tolerance(DType::bf16, DType::bf16, 70, 24));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Quantized, AreRefusedByNameAndReason) {
+  Context context({.threads = 1, .isa = {}});
+  const TestExperts experts(DType::bf16, 1, 70, 24, true, Activation::silu, 17);
+  const auto made = [&](std::string_view name) {
+    return make_experts(
+        context, name, 1,
+        [&](std::int64_t e) { return OneQuantized(context, experts.weights, e, {}).integers; },
+        DType::bf16);
+  };
+  EXPECT_THROW(made("gruoped"), Error);
+  try {
+    made("masked_matmul");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::unavailable);
+    EXPECT_NE(std::string(e.what()).find("expected loop, padded, capacity, block or grouped"),
+              std::string::npos)
+        << e.what();
   }
 }
 
