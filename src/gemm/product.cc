@@ -13,7 +13,7 @@ constexpr std::int64_t kStripesTogether = 2;
 
 // An output larger than this passes the caches. 2 MiB of rows written so take 0.11 ms a thread, two
 // lines at a time (0.22 one at a time), and 0.4 to 0.7 through the caches, each line read first.
-constexpr std::int64_t kStreamedBytes = 32 << 20;
+constexpr std::int64_t kStreamedBytes = 8 << 20;
 
 bool is_streamed(const MatrixView& out) noexcept {
   const std::int64_t row_bytes = out.row_stride * static_cast<std::int64_t>(size_of(out.dtype));
