@@ -14,7 +14,6 @@ struct AssignmentCounts {
   bool hold = false;
   TokenRanges ranges;
   std::vector<std::int32_t> of_range;  ///< [ranges, E] assignments of each expert
-  std::vector<std::int32_t> rank;      ///< [A] place among those of its expert in its range
 };
 
 /// make_plan(), the same bits, from `counts` where they hold; uses them up.

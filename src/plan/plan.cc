@@ -37,6 +37,8 @@ constexpr std::array<Named<RankAssignments>, 4> kImplementations = {{
 // Assignments of which a thread copies the rows soon pay for it.
 constexpr std::int64_t kMinCopiesPerRange = 16;
 constexpr std::int64_t kTokensPlacedAtOnce = 16;
+// Of which weights and begins are copied while the routing is in L1.
+constexpr std::int64_t kTokensInL1 = 256;
 
 constexpr std::int64_t kMaxRows = std::numeric_limits<std::int32_t>::max();
 
@@ -110,36 +112,108 @@ void renormalise(const Routing& routing, std::int64_t begin, std::int64_t end, D
   }
 }
 
+/// The tokens of one range on their way to rows.
+struct Placing {
+  const Routing& routing;
+  const PlanOptions& options;
+  const std::int32_t* rank;  ///< [A], or null: they come in token order
+  std::int64_t* next;        ///< [E] the row of the range's first assignment of an expert, or next
+};
+
+void place_tokens(const Placing& p, std::int64_t first, std::int64_t last, DispatchPlan& plan) {
+  const Routing& routing = p.routing;
+  for (std::int64_t t = first; t < last; ++t) {
+    const std::int64_t begin = routing.token_begin[t], end = routing.token_begin[t + 1];
+    bool dropped = false;
+    for (std::int64_t a = begin; a < end; ++a) {
+      const std::int32_t e = routing.expert[a];
+      const std::int64_t row = p.rank != nullptr ? p.next[e] + p.rank[a] : p.next[e]++;
+      const bool kept = row < plan.expert_begin[e] + plan.expert_rows[e];
+      plan.row_of_assignment[a] = kept ? static_cast<std::int32_t>(row) : -1;
+      plan.weight_of_assignment[a] = kept ? routing.weight[a] : 0.0f;
+      if (kept) plan.token_of_row[row] = static_cast<std::int32_t>(t);
+      dropped |= !kept;
+    }
+    if (dropped && p.options.renormalise) renormalise(routing, begin, end, plan);
+  }
+}
+
+// What place_tokens does where nothing is dropped and ranks come in token order.
+void place_all_tokens(const Placing& p, std::int64_t first, std::int64_t last, DispatchPlan& plan) {
+  const Routing& routing = p.routing;
+  const std::int32_t* expert = routing.expert.data();
+  std::int32_t* row_of_assignment = plan.row_of_assignment.data();
+  std::int32_t* token_of_row = plan.token_of_row.data();
+  const std::int64_t begin = routing.token_begin[first], end = routing.token_begin[last];
+  // Two loops: stores to addresses that were just counted would hold up the next count, which the
+  // processor cannot tell from them. A third of the time of one loop.
+  for (std::int64_t a = begin; a < end; ++a) {
+    row_of_assignment[a] = static_cast<std::int32_t>(p.next[expert[a]]++);
+  }
+  std::int64_t a = begin;
+  for (std::int64_t t = first; t < last; ++t) {
+    for (const std::int64_t token_end = routing.token_begin[t + 1]; a < token_end; ++a) {
+      token_of_row[row_of_assignment[a]] = static_cast<std::int32_t>(t);
+    }
+  }
+  std::copy(routing.weight.begin() + begin, routing.weight.begin() + end,
+            plan.weight_of_assignment.begin() + begin);
+}
+
+/// Fetches [begin, end) for writing. One store after the other to as many places as there are
+/// experts would wait for memory each time.
+void expect_writes(const std::int32_t* begin, const std::int32_t* end) {
+  constexpr int kLine = 16;
+  for (; begin < end; begin += kLine) __builtin_prefetch(begin, 1, 2);
+}
+
 using TokensPlaced = std::function<void(std::int64_t begin, std::int64_t end)>;
 
-// Turns ranks, which lie where rows will, into rows.
+// Turns places among an expert's assignments into rows.
 void place_assignments(Context& context, const Routing& routing, const PlanOptions& options,
                        const Ranking& ranking, const TokensPlaced& placed, DispatchPlan& plan) {
   const TokenRanges ranges = ranking.ranges;
+  const std::int64_t num_experts = routing.num_experts;
+  const bool is_simple = ranking.rank.empty() && options.capacity_factor == 0;
+  const std::int64_t at_once = placed ? kTokensPlacedAtOnce : kTokensInL1;
+  Arena::Scope scope(arena_of(context));
+  // Whole cache lines a range, and the threads that counted a range place it.
+  const std::int64_t stride = (num_experts + 7) / 8 * 8;
+  const auto next_of_ranges = scope.take<std::int64_t>(ranges.count * stride);
   plan.token_begin[0] = 0;
   // Who is handed a range's first token reads its begin, which is the end of another range.
   if (placed) std::ranges::copy(routing.token_begin, plan.token_begin.begin());
-  pool_of(context).for_each(ranges.count, [&](std::int64_t range, int) {
-    const std::int32_t* base = ranking.base.data() + range * routing.num_experts;
-    const std::int64_t first = ranges.begin(range), last = ranges.end(range);
-    for (std::int64_t t = first; t < last; ++t) {
-      const std::int64_t begin = routing.token_begin[t], end = routing.token_begin[t + 1];
-      if (!placed) plan.token_begin[t + 1] = end;
-      bool dropped = false;
-      for (std::int64_t a = begin; a < end; ++a) {
-        const std::int32_t e = routing.expert[a];
-        const std::int64_t rank = std::int64_t{base[e]} + ranking.rank[a];
-        const bool kept = rank < plan.expert_rows[e];
-        const std::int64_t row = plan.expert_begin[e] + rank;
-        plan.row_of_assignment[a] = kept ? static_cast<std::int32_t>(row) : -1;
-        plan.weight_of_assignment[a] = kept ? routing.weight[a] : 0.0f;
-        if (kept) plan.token_of_row[row] = static_cast<std::int32_t>(t);
-        dropped |= !kept;
-      }
-      if (dropped && options.renormalise) renormalise(routing, begin, end, plan);
-      const std::int64_t since = (t - first) % kTokensPlacedAtOnce;
-      if (placed && (since == kTokensPlacedAtOnce - 1 || t == last - 1)) placed(t - since, t + 1);
+  const auto place_range = [&](std::int64_t range) {
+    std::int64_t* next = next_of_ranges.data() + range * stride;
+    const std::int32_t* base = ranking.base.data() + range * num_experts;
+    const bool is_last = range == ranges.count - 1;
+    for (std::int64_t e = 0; e < num_experts; ++e) {
+      next[e] = plan.expert_begin[e] + base[e];
+      const std::int64_t rows = plan.expert_rows[e];
+      const std::int64_t end = std::min<std::int64_t>(rows, is_last ? rows : base[num_experts + e]);
+      expect_writes(plan.token_of_row.data() + next[e],
+                    plan.token_of_row.data() + plan.expert_begin[e] + end);
     }
+    const Placing placing{routing, options, ranking.rank.empty() ? nullptr : ranking.rank.data(),
+                          next};
+    const std::int64_t end = ranges.end(range);
+    for (std::int64_t first = ranges.begin(range); first < end; first += at_once) {
+      const std::int64_t last = std::min(end, first + at_once);
+      if (is_simple) {
+        place_all_tokens(placing, first, last, plan);
+      } else {
+        place_tokens(placing, first, last, plan);
+      }
+      if (placed) {
+        placed(first, last);
+      } else {
+        std::copy(routing.token_begin.begin() + first + 1, routing.token_begin.begin() + last + 1,
+                  plan.token_begin.begin() + first + 1);
+      }
+    }
+  };
+  pool_of(context).for_ranges(ranges.count, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t range = begin; range < end; ++range) place_range(range);
   });
 }
 
@@ -163,6 +237,10 @@ void finish_plan(Context& context, const Routing& routing, const PlanOptions& op
   place_assignments(context, routing, options, ranking, placed, plan);
 }
 
+bool needs_ranks(const PlanOptions& options) noexcept {
+  return options.capacity_factor > 0 && options.drop_policy == DropPolicy::probs;
+}
+
 void make_plan_by(RankAssignments rank_assignments, Context& context, const Routing& routing,
                   const PlanOptions& options, DispatchPlan& plan, const TokensPlaced& placed = {}) {
   require_options(options);
@@ -172,7 +250,10 @@ void make_plan_by(RankAssignments rank_assignments, Context& context, const Rout
   Ranking ranking;
   ranking.ranges =
       token_ranges(context, routing, placed ? kMinCopiesPerRange : kMinAssignmentsPerRange);
-  ranking.rank = plan.row_of_assignment;
+  // Ranks lie where rows will.
+  if (rank_assignments != rank_by_counting || needs_ranks(options)) {
+    ranking.rank = plan.row_of_assignment;
+  }
   ranking.base = scope.take<std::int32_t>(ranking.ranges.count * routing.num_experts);
   ranking.assigned = scope.take<std::int64_t>(routing.num_experts);
   rank_assignments(context, routing, ranking);
@@ -221,16 +302,16 @@ void make_plan_and(Context& context, const Routing& routing, const PlanOptions& 
 
 void make_plan_counted(Context& context, const Routing& routing, AssignmentCounts& counts,
                        const PlanOptions& options, DispatchPlan& plan) {
-  if (!counts.hold) return make_plan(context, routing, options, plan);
+  if (!counts.hold || needs_ranks(options)) {
+    counts.hold = false;
+    return make_plan(context, routing, options, plan);
+  }
   counts.hold = false;
   require_options(options);
-  counts.rank.swap(plan.row_of_assignment);
-  // So that the next selection allocates nothing.
-  counts.rank.reserve(plan.row_of_assignment.size());
   shape_plan(routing, options, plan);
   Arena::Scope scope(arena_of(context));
   const Ranking ranking{.ranges = counts.ranges,
-                        .rank = plan.row_of_assignment,
+                        .rank = {},
                         .base = counts.of_range,
                         .assigned = scope.take<std::int64_t>(routing.num_experts)};
   add_up_ranges(ranking);

@@ -47,8 +47,11 @@ void rank_by_counting(Context& context, const Routing& routing, const Ranking& r
     std::int32_t* count = ranking.base.data() + range * num_experts;
     std::fill_n(count, num_experts, 0);
     const std::int64_t end = routing.token_begin[ranges.end(range)];
-    for (std::int64_t a = routing.token_begin[ranges.begin(range)]; a < end; ++a) {
-      ranking.rank[a] = count[routing.expert[a]]++;
+    const std::int64_t begin = routing.token_begin[ranges.begin(range)];
+    if (ranking.rank.empty()) {
+      for (std::int64_t a = begin; a < end; ++a) ++count[routing.expert[a]];
+    } else {
+      for (std::int64_t a = begin; a < end; ++a) ranking.rank[a] = count[routing.expert[a]]++;
     }
   });
   add_up_ranges(ranking);

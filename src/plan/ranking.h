@@ -35,8 +35,8 @@ TokenRanges token_ranges(const Context& context, const Routing& routing,
 ///   base[range of a's token, expert[a]] + rank[a] = #{b < a : expert[b] = expert[a]}
 struct Ranking {
   TokenRanges ranges;
-  std::span<std::int32_t> rank;      ///< [A]
-  std::span<std::int32_t> base;      ///< [ranges, E]
+  std::span<std::int32_t> rank;  ///< [A]; empty: for who walks a range in token order and counts
+  std::span<std::int32_t> base;  ///< [ranges, E]
   std::span<std::int64_t> assigned;  ///< [E] n_e before any drop
 };
 
@@ -46,7 +46,7 @@ void add_up_ranges(const Ranking& ranking) noexcept;
 /// Fills `ranking` (spans allocated, ranges set) from a valid routing.
 using RankAssignments = void (*)(Context&, const Routing&, const Ranking&);
 
-/// Histogram per range, prefix sum over ranges: linear, and ours.
+/// Histogram per range, prefix sum over ranges: linear, and ours. Fills an empty rank with nothing.
 void rank_by_counting(Context& context, const Routing& routing, const Ranking& ranking);
 /// Stable argsort of the expert ids: A log A, one thread.
 void rank_by_sort(Context& context, const Routing& routing, const Ranking& ranking);

@@ -8,6 +8,8 @@
 namespace switchyard {
 namespace {
 
+constexpr std::int64_t kLine = 16;  // counts
+
 /// The ranges that for_ranges(num_tokens, grain) gives to a pool's threads.
 TokenRanges ranges_of_pool(Context& context, std::int64_t num_tokens, std::int64_t grain) {
   const bool is_one = num_tokens <= grain || context.threads() == 1;
@@ -40,8 +42,9 @@ FusedPass::FusedPass(Context& context, const RouterInput& input, int k, int bloc
   if (fusion_->counts == nullptr || input.logits.rows * k > kMost) return;
   counts_ = fusion_->counts;
   counts_->ranges = ranges_of_pool(context, input.logits.rows, block);
-  counts_->of_range.assign(static_cast<std::size_t>(counts_->ranges.count * num_experts_), 0);
-  counts_->rank.resize(static_cast<std::size_t>(input.logits.rows * k));
+  of_thread_stride_ = (num_experts_ + kLine - 1) / kLine * kLine;
+  of_thread_ = scope_.take<std::int32_t>(counts_->ranges.count * of_thread_stride_);
+  std::ranges::fill(of_thread_, 0);
 }
 
 void FusedPass::before(std::int64_t begin, std::int64_t end, int thread) noexcept {
@@ -53,16 +56,20 @@ void FusedPass::before(std::int64_t begin, std::int64_t end, int thread) noexcep
                              scratch_.data() + thread * scratch_bytes_);
 }
 
-void FusedPass::after(std::int64_t begin, int count, const std::int32_t* expert,
-                      int thread) noexcept {
+void FusedPass::after(int count, const std::int32_t* expert, int thread) noexcept {
   if (counts_ == nullptr) return;
-  std::int32_t* next = counts_->of_range.data() + thread * num_experts_;
-  std::int32_t* rank = counts_->rank.data() + begin * k_;
-  for (std::int64_t i = 0; i < std::int64_t{count} * k_; ++i) rank[i] = next[expert[i]]++;
+  std::int32_t* of_expert = of_thread_.data() + thread * of_thread_stride_;
+  for (std::int64_t i = 0; i < std::int64_t{count} * k_; ++i) ++of_expert[expert[i]];
 }
 
-void FusedPass::done() noexcept {
-  if (counts_ != nullptr) counts_->hold = true;
+void FusedPass::done() {
+  if (counts_ == nullptr) return;
+  counts_->of_range.clear();
+  for (std::int64_t range = 0; range < counts_->ranges.count; ++range) {
+    const auto of_range = of_thread_.begin() + range * of_thread_stride_;
+    counts_->of_range.insert(counts_->of_range.end(), of_range, of_range + num_experts_);
+  }
+  counts_->hold = true;
 }
 
 }  // namespace switchyard

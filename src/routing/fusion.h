@@ -33,9 +33,9 @@ class FusedPass {
   /// Before block `begin` of a thread's range that ends at `end`.
   void before(std::int64_t begin, std::int64_t end, int thread) noexcept;
   /// After the experts of the block are chosen.
-  void after(std::int64_t begin, int count, const std::int32_t* expert, int thread) noexcept;
+  void after(int count, const std::int32_t* expert, int thread) noexcept;
   /// After the pass, when no token failed.
-  void done() noexcept;
+  void done();
 
  private:
   /// The rows of a product call end here: where the thread computes the next.
@@ -51,6 +51,8 @@ class FusedPass {
   std::span<std::byte> scratch_;  // of the product, for each thread
   std::int64_t scratch_bytes_ = 0;
   std::span<Ready> ready_;
+  std::span<std::int32_t> of_thread_;  // counts of each thread's range, apart by whole cache lines
+  std::int64_t of_thread_stride_ = 0;
 };
 
 }  // namespace switchyard

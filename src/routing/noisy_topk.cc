@@ -89,11 +89,16 @@ void route_noisy_topk(Context& context, const RouterInput& input, const RouterPa
           }
           const RouterInput block_input{matrix(noisy, count, num_experts), {}, {}};
           float max[kRows];
-          Block block{0,   count,  k, routing.expert.data() + t * k, routing.weight.data() + t * k,
-                      max, nullptr};
+          Block block{0,
+                      count,
+                      k,
+                      routing.expert.data() + t * k,
+                      routing.weight.data() + t * k,
+                      max,
+                      nullptr,
+                      &kShareOfOne};
           const std::int64_t row = select_block(topk, block_input, 1.0f, block, max, nullptr);
           if (row >= 0) return bad.note(t + row);
-          normalise(block.weight, count, k, 0.0f, 1.0f);
         }
       });
   bad.throw_if_any(input);

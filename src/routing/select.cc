@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "topk/topk_insert.h"
 
 namespace switchyard {
 namespace {
@@ -13,13 +14,21 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 }  // namespace
 
 void shape_top_k(const RouterInput& input, int k, Routing& routing) {
+  resize_top_k(input, k, routing);
+  set_token_begins(routing, 0, input.logits.rows, k);
+}
+
+void set_token_begins(Routing& routing, std::int64_t begin, std::int64_t end, int k) noexcept {
+  std::int64_t* token_begin = routing.token_begin.data();
+  for (std::int64_t t = begin; t < end; ++t) token_begin[t] = t * k;
+}
+
+void resize_top_k(const RouterInput& input, int k, Routing& routing) {
   const std::int64_t num_tokens = input.logits.rows;
   routing.num_tokens = num_tokens;
   routing.num_experts = static_cast<int>(input.logits.cols);
   routing.token_begin.resize(static_cast<std::size_t>(num_tokens) + 1);
-  for (std::int64_t t = 0; t <= num_tokens; ++t) {
-    routing.token_begin[static_cast<std::size_t>(t)] = t * k;
-  }
+  routing.token_begin.back() = num_tokens * k;
   routing.expert.resize(static_cast<std::size_t>(num_tokens * k));
   routing.weight.resize(static_cast<std::size_t>(num_tokens * k));
 }
@@ -40,12 +49,15 @@ std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale
   const int num_experts = static_cast<int>(input.logits.cols);
   const std::int64_t done =
       topk({logits_of(input, block.begin), input.logits.row_stride, block.count, num_experts,
-            block.k, scale, block.expert, block.weight, max, sum});
+            block.k, scale, block.expert, block.weight, max, sum, block.share});
   for (int row = 0; row < done; ++row) {
     if (max[row] == -kInfinity) return block.begin + row;
   }
   if (done < block.count) return block.begin + done;
   weigh_infinite(input, block);
+  for (int row = 0; block.share != nullptr && row < block.count; ++row) {
+    if (max[row] == kInfinity) take_share(*block.share, block.weight + row * block.k, block.k);
+  }
   for (int row = 0; sum != nullptr && row < block.count; ++row) {
     if (max[row] != kInfinity) continue;
     const float* x = logits_of(input, block.begin + row);
@@ -73,12 +85,7 @@ void divide_by_sum(const Block& block, float factor) noexcept {
 
 void normalise(float* weight, std::int64_t num_tokens, int k, float epsilon,
                float factor) noexcept {
-  for (std::int64_t t = 0; t < num_tokens; ++t, weight += k) {
-    float sum = 0;
-    for (int i = 0; i < k; ++i) sum += weight[i];
-    const float scale = factor / (sum + epsilon);
-    for (int i = 0; i < k; ++i) weight[i] *= scale;
-  }
+  for (std::int64_t t = 0; t < num_tokens; ++t) take_share({epsilon, factor}, weight + t * k, k);
 }
 
 void check_logits(Context& context, const RouterInput& input) {

@@ -26,15 +26,23 @@ inline const float* logits_of(const RouterInput& input, std::int64_t token) noex
 /// Gives every token k assignments; experts and weights are left to be written.
 void shape_top_k(const RouterInput& input, int k, Routing& routing);
 
+/// The same but for token_begin, which set_token_begins writes for tokens [begin, end).
+void resize_top_k(const RouterInput& input, int k, Routing& routing);
+void set_token_begins(Routing& routing, std::int64_t begin, std::int64_t end, int k) noexcept;
+
+/// Weights of a token that sum to 1.
+inline constexpr TopkShare kShareOfOne = {.epsilon = 0.0f, .factor = 1.0f};
+
 /// Tokens [begin, begin + count) after selection.
 struct Block {
   std::int64_t begin;
   int count;
   int k;
-  std::int32_t* expert;  ///< [count, k], falling
-  float* weight;         ///< [count, k], exp((x - max) * scale)
-  const float* max;      ///< [count]
-  const float* sum;      ///< [count] of exp((x - max) * scale) over all experts
+  std::int32_t* expert;              ///< [count, k], falling
+  float* weight;                     ///< [count, k], exp((x - max) * scale)
+  const float* max;                  ///< [count]
+  const float* sum;                  ///< [count] of exp((x - max) * scale) over all experts
+  const TopkShare* share = nullptr;  ///< what becomes of the weights then, or null
 };
 
 /// The earliest token that a thread could not route.
@@ -64,7 +72,7 @@ std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale
 template <class RouteBlock>
 void for_token_blocks(Context& context, const RouterInput& input, int k, int block,
                       Routing& routing, RouteBlock&& route_block) {
-  shape_top_k(input, k, routing);
+  resize_top_k(input, k, routing);
   FusedPass fused(context, input, k, block);
   FirstBad bad;
   pool_of(context).for_ranges(
@@ -72,25 +80,26 @@ void for_token_blocks(Context& context, const RouterInput& input, int k, int blo
         for (std::int64_t t = begin; t < end; t += block) {
           const int count = static_cast<int>(std::min<std::int64_t>(block, end - t));
           fused.before(t, end, thread);
+          set_token_begins(routing, t, t + count, k);
           const std::int64_t token = route_block(t, count, thread);
           if (token >= 0) return bad.note(token);
-          fused.after(t, count, routing.expert.data() + t * k, thread);
+          fused.after(count, routing.expert.data() + t * k, thread);
         }
       });
   bad.throw_if_any(input);
   fused.done();
 }
 
-/// Selects the k largest logits of every token into `routing`, then calls finish(block) on each
-/// block, in parallel, to turn exponentials into weights.
+/// Selects the k largest logits of every token into `routing`, weighs them by `share` where it is
+/// not null, then calls finish(block) on each block, in parallel.
 template <class Finish>
 void select_top_k(Context& context, const RouterInput& input, int k, float scale, bool want_sum,
-                  Routing& routing, Finish finish) {
+                  const TopkShare* share, Routing& routing, Finish finish) {
   const TopkKernel topk = topk_variant(context.isa()).topk;
   for_token_blocks(context, input, k, kBlockTokens, routing, [&](std::int64_t t, int count, int) {
     float max[kBlockTokens], sum[kBlockTokens];
-    Block block{t,   count, k, routing.expert.data() + t * k, routing.weight.data() + t * k,
-                max, sum};
+    Block block{t,   count, k,    routing.expert.data() + t * k, routing.weight.data() + t * k,
+                max, sum,   share};
     const std::int64_t token =
         select_block(topk, input, scale, block, max, want_sum ? sum : nullptr);
     if (token < 0) finish(block);

@@ -8,9 +8,8 @@ namespace {
 
 void route_softk(Context& context, const RouterInput& input, const RouterParams& params,
                  Routing& routing) {
-  select_top_k(
-      context, input, params.top_k, 1.0f / params.temperature, false, routing,
-      [](const Block& block) { normalise(block.weight, block.count, block.k, 0.0f, 1.0f); });
+  select_top_k(context, input, params.top_k, 1.0f / params.temperature, false, &kShareOfOne,
+               routing, [](const Block&) {});
 }
 
 }  // namespace

@@ -7,7 +7,7 @@ namespace switchyard {
 namespace {
 
 void route_top1(Context& context, const RouterInput& input, const RouterParams&, Routing& routing) {
-  select_top_k(context, input, 1, 1.0f, true, routing,
+  select_top_k(context, input, 1, 1.0f, true, nullptr, routing,
                [](const Block& block) { divide_by_sum(block, 1.0f); });
 }
 

@@ -10,10 +10,10 @@ namespace {
 void route_topk_softmax(Context& context, const RouterInput& input, const RouterParams& params,
                         Routing& routing) {
   const bool over_all = !params.norm_topk;
-  select_top_k(context, input, params.top_k, 1.0f, over_all, routing, [&](const Block& block) {
-    if (over_all) return divide_by_sum(block, 1.0f);
-    normalise(block.weight, block.count, block.k, 0.0f, 1.0f);
-  });
+  select_top_k(context, input, params.top_k, 1.0f, over_all, over_all ? nullptr : &kShareOfOne,
+               routing, [&](const Block& block) {
+                 if (over_all) divide_by_sum(block, 1.0f);
+               });
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace {
 
 void route_topk_uniform(Context& context, const RouterInput& input, const RouterParams& params,
                         Routing& routing) {
-  select_top_k(context, input, params.top_k, 1.0f, false, routing, [](const Block& block) {
+  select_top_k(context, input, params.top_k, 1.0f, false, nullptr, routing, [](const Block& block) {
     std::fill_n(block.weight, block.count * block.k, 1.0f / static_cast<float>(block.k));
   });
 }

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "topk/topk_kernel.h"
+
 namespace switchyard {
 
 /// Puts (value, column) into the falling list of `count` entries that keeps at most k, behind its
@@ -21,6 +23,13 @@ static inline int topk_insert(float value, std::int32_t column, float* values,
   values[at] = value;
   columns[at] = column;
   return count + 1;
+}
+
+static inline void take_share(const TopkShare& share, float* weight, int k) noexcept {
+  float sum = 0;
+  for (int i = 0; i < k; ++i) sum += weight[i];
+  const float scale = share.factor / (sum + share.epsilon);
+  for (int i = 0; i < k; ++i) weight[i] *= scale;
 }
 
 }  // namespace switchyard

@@ -7,14 +7,21 @@
 
 namespace switchyard {
 
+/// weight[r, k] *= factor / (epsilon + the sum over k of weight[r, k], in that order)
+struct TopkShare {
+  float epsilon, factor;
+};
+
 /// x: num_rows rows of E f32, `row_stride` elements apart; 1 <= K <= E. For each row r,
 /// with m = max_e x[r,e]:
 ///   index[r, 0..K)  the columns of the K largest values, falling; equal values (-0 = +0) by
 ///                   rising column
 ///   weight[r, k]    exp((x[r, index[r,k]] - m) * scale)
+///                   and then by `share`, where there is one
 ///   max[r]          m
 ///   sum[r]          sum over all E of exp((x[r,e] - m) * scale)
-/// max and sum may be null. Where m is infinite, weight and sum hold anything but NaN.
+/// max and sum may be null. Where m is infinite, weight and sum hold anything, without `share`
+/// anything but NaN.
 struct TopkArgs {
   const float* x;
   std::int64_t row_stride;
@@ -26,9 +33,10 @@ struct TopkArgs {
   float* weight;
   float* max;
   float* sum;
+  const TopkShare* share = nullptr;
 };
 
-/// Returns the first row that holds a NaN (rows from there on are not written), or num_rows.
+/// Returns the first row that holds a NaN (rows from there on hold anything), or num_rows.
 using TopkKernel = std::int64_t (*)(const TopkArgs& args) noexcept;
 
 /// y[i] = 1 / (1 + exp(-x[i])) for i < count; below -87 it is 0. Returns whether any x is NaN.

@@ -40,6 +40,7 @@ std::int64_t topk_portable(const TopkArgs& args) noexcept {
     }
     const float max = values[0];
     for (int i = 0; i < args.k; ++i) values[i] = exp_nonpositive((values[i] - max) * args.scale);
+    if (args.share != nullptr) take_share(*args.share, values, args.k);
     if (args.max != nullptr) args.max[row] = max;
     if (args.sum != nullptr) args.sum[row] = sum_of_exp(x, args.num_columns, max, args.scale);
   }

@@ -29,21 +29,33 @@ struct Result {
   std::vector<float> weight, max, sum;
 };
 
-Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.0f) {
+Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.0f,
+           const TopkShare* share = nullptr) {
   const auto n = static_cast<std::size_t>(rows.num_rows);
   Result out{0, std::vector<std::int32_t>(n * static_cast<std::size_t>(k), -7),
              std::vector<float>(n * static_cast<std::size_t>(k), kNan), std::vector<float>(n, kNan),
              std::vector<float>(n, kNan)};
   out.rows_done =
       variant.topk({rows.x.data(), rows.row_stride, rows.num_rows, rows.num_columns, k, scale,
-                    out.index.data(), out.weight.data(), out.max.data(), out.sum.data()});
+                    out.index.data(), out.weight.data(), out.max.data(), out.sum.data(), share});
   return out;
 }
 
-enum class Values { normal, ties, equal, rising, falling, infinities, signed_zeros, wide };
-constexpr Values kAllValues[] = {Values::normal,       Values::ties,    Values::equal,
-                                 Values::rising,       Values::falling, Values::infinities,
-                                 Values::signed_zeros, Values::wide};
+enum class Values {
+  normal,
+  ties,
+  equal,
+  rising,
+  falling,
+  infinities,
+  signed_zeros,
+  wide,
+  near,
+  lowest
+};
+constexpr Values kAllValues[] = {
+    Values::normal,     Values::ties,         Values::equal, Values::rising, Values::falling,
+    Values::infinities, Values::signed_zeros, Values::wide,  Values::near,   Values::lowest};
 
 float draw(Values values, const Philox& random, int row, int column) {
   const auto i = static_cast<std::uint64_t>(row) * 4096 + static_cast<std::uint64_t>(column);
@@ -57,6 +69,13 @@ float draw(Values values, const Philox& random, int row, int column) {
     case Values::infinities: return uniform < 0.3f ? -kInf : 8 * uniform;
     case Values::signed_zeros: return uniform < 0.5f ? -0.0f : 0.0f;
     case Values::wide: return 200 * (uniform - 0.5f);
+    case Values::near: {  // a few units in the last place apart, and often none
+      const float step = std::floor(300 * uniform) * 0x1p-23f;
+      return row % 2 == 0 ? 1 + step : -1 - step;
+    }
+    case Values::lowest:
+      return uniform < 0.8f ? -std::numeric_limits<float>::max()
+                            : 0x1p-149f * std::floor(8 * uniform);
   }
   return 0;
 }
@@ -85,7 +104,7 @@ void for_all_cases(Check check) {
           SCOPED_TRACE(testing::Message()
                        << name_of(variant.isa) << " values " << static_cast<int>(values) << " E "
                        << num_columns << " K " << k);
-          check(variant, make_rows(values, 5, num_columns, 3), k);
+          check(variant, make_rows(values, 21, num_columns, 3), k);
           if (testing::Test::HasFailure()) return;
         }
       }
@@ -150,7 +169,76 @@ TEST(Topk, AllVariantsAgreeBitForBit) {
   });
 }
 
+TEST(Topk, ManyRowsWithSharesAreThePortableOnes) {
+  const TopkShare share{.epsilon = 1e-3f, .factor = 2.5f};
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    for (const Values values : {Values::normal, Values::ties, Values::near}) {
+      for (const int num_columns : {24, 128, 200}) {
+        const Rows rows = make_rows(values, 150, num_columns, 1);
+        for (int k = 1; k <= 17; ++k) {
+          const Result out = run(variant, rows, k, 0.5f, &share);
+          const Result portable = run(topk_variants().back(), rows, k, 0.5f, &share);
+          ASSERT_EQ(out.index, portable.index) << name_of(variant.isa) << " K " << k;
+          ASSERT_TRUE(same_bits(out.weight, portable.weight)) << name_of(variant.isa) << ' ' << k;
+          ASSERT_TRUE(same_bits(out.max, portable.max));
+        }
+      }
+    }
+  }
+}
+
+TEST(Topk, SharesSumToTheFactor) {
+  const TopkShare share{.epsilon = 0, .factor = 3};
+  const Rows rows = make_rows(Values::normal, 5, 32);
+  const Result out = run(topk_variants().back(), rows, 4, 1, &share);
+  for (std::size_t i = 0; i < out.weight.size(); i += 4) {
+    ASSERT_NEAR(std::accumulate(&out.weight[i], &out.weight[i] + 4, 0.0), 3, 1e-6);
+  }
+}
+
+TEST(Topk, MaximaAndSumsMayBeLeftOut) {
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    const Rows rows = make_rows(Values::normal, 37, 40);
+    const Result all = run(variant, rows, 3);
+    Result out = all;
+    for (const bool with_sum : {false, true}) {
+      std::fill(out.weight.begin(), out.weight.end(), kNan);
+      std::fill(out.sum.begin(), out.sum.end(), kNan);
+      variant.topk({rows.x.data(), rows.row_stride, rows.num_rows, rows.num_columns, 3, 1.0f,
+                    out.index.data(), out.weight.data(), nullptr,
+                    with_sum ? out.sum.data() : nullptr});
+      ASSERT_TRUE(same_bits(out.weight, all.weight)) << name_of(variant.isa);
+      if (with_sum) {
+        ASSERT_TRUE(same_bits(out.sum, all.sum)) << name_of(variant.isa);
+      }
+    }
+  }
+}
+
 TEST(Topk, StopsAtTheFirstRowWithNan) {
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    for (const std::int64_t bad : {0, 15, 16, 69, 99}) {
+      for (const int k : {2, 6, 8, 9}) {
+        Rows rows = make_rows(Values::normal, 100, 128);
+        rows.x[static_cast<std::size_t>(bad * 128 + 77)] = kNan;
+        const Result out = run(variant, rows, k);
+        ASSERT_EQ(out.rows_done, bad) << name_of(variant.isa);
+        const Result portable = run(topk_variants().back(), rows, k);
+        const auto done = static_cast<std::size_t>(bad * k);
+        ASSERT_TRUE(
+            std::equal(out.index.begin(), out.index.begin() + bad * k, portable.index.begin()));
+        ASSERT_TRUE(
+            same_bits(std::vector<float>(out.weight.begin(), out.weight.begin() + done),
+                      std::vector<float>(portable.weight.begin(), portable.weight.begin() + done)));
+      }
+    }
+  }
+}
+
+TEST(Topk, StopsAtANanInAnyColumn) {
   for (const TopkVariant& variant : topk_variants()) {
     if (!isa_is_available(variant.isa)) continue;
     for (const int num_columns : {1, 8, 31, 32, 33, 128}) {

@@ -2,6 +2,7 @@
 
 #include "topk/topk_insert.h"
 #include "topk/topk_kernel.h"
+#include "topk/topk_lists.h"
 
 namespace switchyard {
 namespace {
@@ -68,6 +69,113 @@ __m512i sort_falling(__m512i v) noexcept {
   v = sort_stage<8, 1>(sort_stage<8, 2>(sort_stage<8, 4>(v)));
   return sort_stage<16, 1>(sort_stage<16, 2>(sort_stage<16, 4>(sort_stage<16, 8>(v))));
 }
+
+// Rows in lanes, for topk_lists.h.
+struct Vector {
+  using Floats = __m512;
+  static constexpr int kLanes = 16, kLevels = 4;
+
+  static Floats zero() noexcept { return _mm512_setzero_ps(); }
+  static Floats lowest() noexcept { return _mm512_set1_ps(-__FLT_MAX__); }
+  static Floats load(const float* x) noexcept { return _mm512_loadu_ps(x); }
+  static Floats load_first(const float* x, int count) noexcept {
+    if (count <= 0) return lowest();
+    return switchyard::load(x, count, -__FLT_MAX__);
+  }
+  static Floats min(Floats a, Floats b) noexcept { return _mm512_min_ps(a, b); }
+  static Floats max(Floats a, Floats b) noexcept { return _mm512_max_ps(a, b); }
+  static Floats all(float x) noexcept { return _mm512_set1_ps(x); }
+  static void store(float* to, Floats x) noexcept { _mm512_storeu_ps(to, x); }
+  static Floats add(Floats a, Floats b) noexcept { return _mm512_add_ps(a, b); }
+  static Floats subtract(Floats a, Floats b) noexcept { return _mm512_sub_ps(a, b); }
+  static Floats multiply(Floats a, Floats b) noexcept { return _mm512_mul_ps(a, b); }
+  static Floats divide(Floats a, Floats b) noexcept { return _mm512_div_ps(a, b); }
+  static Floats exp(Floats x) noexcept { return exp_nonpositive(x); }
+  static unsigned equal(Floats a, Floats b) noexcept {
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+  }
+  static Floats add_zero_times(Floats a, Floats sum) noexcept {
+    return _mm512_fmadd_ps(a, zero(), sum);
+  }
+  static bool any_nan(Floats a) noexcept { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0; }
+
+  template <int kLevel>
+  static Floats low(Floats a, Floats b) noexcept {
+    if constexpr (kLevel == 1) return _mm512_shuffle_f32x4(a, b, 0x44);
+    if constexpr (kLevel == 2) return _mm512_shuffle_f32x4(a, b, 0x88);
+    if constexpr (kLevel == 3) return unpack_pairs<0>(a, b);
+    if constexpr (kLevel == 4) return _mm512_shuffle_ps(a, b, 0x88);
+  }
+  template <int kLevel>
+  static Floats high(Floats a, Floats b) noexcept {
+    if constexpr (kLevel == 1) return _mm512_shuffle_f32x4(a, b, 0xee);
+    if constexpr (kLevel == 2) return _mm512_shuffle_f32x4(a, b, 0xdd);
+    if constexpr (kLevel == 3) return unpack_pairs<1>(a, b);
+    if constexpr (kLevel == 4) return _mm512_shuffle_ps(a, b, 0xdd);
+  }
+  template <int kHigh>
+  static Floats unpack_pairs(Floats a, Floats b) noexcept {
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_castpd_ps(kHigh ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+  }
+
+  class Keys {
+   public:
+    explicit Keys(int column_mask) noexcept : mask_(_mm512_set1_epi32(column_mask)) {}
+    Floats value(Floats key) const noexcept {
+      return _mm512_castsi512_ps(_mm512_andnot_si512(mask_, _mm512_castps_si512(key)));
+    }
+    /// As bits, at most `last`.
+    Floats column(Floats key, int last) const noexcept {
+      const __m512i column = _mm512_and_si512(_mm512_castps_si512(key), mask_);
+      return _mm512_castsi512_ps(_mm512_min_epu32(column, _mm512_set1_epi32(last)));
+    }
+    Floats of(Floats value, int column) const noexcept {
+      const __m512i columns = _mm512_load_si512(kColumns.at + column);
+      constexpr int kFirstButSecondOrThird = 0xba;
+      return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(value), mask_,
+                                                           columns, kFirstButSecondOrThird));
+    }
+
+   private:
+    __m512i mask_;
+  };
+
+  // out[r, 0..k) = lane r of list, k <= kDepth
+  template <int kDepth>
+  static void store_rows(const Floats* list, int k, float* out) noexcept {
+    const auto first_k = static_cast<__mmask8>((1u << k) - 1);
+    // columns[h][j]: in 128-bit lane b, elements 4h .. 4h+3 of row 4b + j
+    __m512i columns[kDepth / 4][4];
+    for (int h = 0; h < kDepth / 4; ++h) {
+      __m512i v[4];
+      for (int i = 0; i < 4; ++i) v[i] = _mm512_castps_si512(list[4 * h + i]);
+      const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
+      const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+      columns[h][0] = _mm512_unpacklo_epi64(a, c);
+      columns[h][1] = _mm512_unpackhi_epi64(a, c);
+      columns[h][2] = _mm512_unpacklo_epi64(b, d);
+      columns[h][3] = _mm512_unpackhi_epi64(b, d);
+    }
+    for (int j = 0; j < 4; ++j, out += k) {
+      if constexpr (kDepth == 4) {
+        _mm_mask_storeu_epi32(out, first_k, _mm512_castsi512_si128(columns[0][j]));
+        _mm_mask_storeu_epi32(out + 4 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 1));
+        _mm_mask_storeu_epi32(out + 8 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 2));
+        _mm_mask_storeu_epi32(out + 12 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 3));
+      } else {
+        const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+        const __m512i last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+        const __m512i low = _mm512_permutex2var_epi64(columns[0][j], first, columns[1][j]);
+        const __m512i high = _mm512_permutex2var_epi64(columns[0][j], last, columns[1][j]);
+        _mm256_mask_storeu_epi32(out, first_k, _mm512_castsi512_si256(low));
+        _mm256_mask_storeu_epi32(out + 4 * k, first_k, _mm512_extracti64x4_epi64(low, 1));
+        _mm256_mask_storeu_epi32(out + 8 * k, first_k, _mm512_castsi512_si256(high));
+        _mm256_mask_storeu_epi32(out + 12 * k, first_k, _mm512_extracti64x4_epi64(high, 1));
+      }
+    }
+  }
+};
 
 struct Maxima {
   __m512 lanes;  // over columns of equal e % 16; -inf where there is none
@@ -188,37 +296,49 @@ float sum_of_exp(const float* x, int num_columns, float max, float scale) noexce
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-}  // namespace
-
 // Two passes over a row in L1, without a branch on its values: the k-th largest of 16 lane maxima
 // is a lower bound of the k-th largest column; the columns that reach it, about 11 for k = 8, are
-// packed into one register and ranked against each other.
-std::int64_t topk_avx512(const TopkArgs& args) noexcept {
+// packed into one register and ranked against each other. False for a NaN.
+bool select_one(const TopkArgs& args, std::int64_t row, Candidates& candidates) noexcept {
   const int num_columns = args.num_columns, k = args.k;
-  Candidates candidates;
-  for (std::int64_t row = 0; row < args.num_rows; ++row) {
-    const float* x = args.x + row * args.row_stride;
-    const Maxima maxima = maxima_of(x, num_columns);
-    if (maxima.nan) return row;
-    const __m512i sorted = sort_falling(ordered(_mm512_castps_si512(maxima.lanes)));
-    const float max = _mm512_cvtss_f32(_mm512_castsi512_ps(ordered(sorted)));
-    __m512 bound = _mm512_set1_ps(-kInfinity);
-    if (k <= kLanes) {
-      bound =
-          _mm512_castsi512_ps(ordered(_mm512_permutexvar_epi32(_mm512_set1_epi32(k - 1), sorted)));
-    }
-    std::int32_t* index = args.index + row * k;
-    float* weight = args.weight + row * k;
-    collect(x, num_columns, bound, candidates);
-    if (candidates.count <= kMaxCandidates) {
-      rank(candidates, k, max, args.scale, index, weight);
-    } else {
-      insert_all(x, num_columns, _mm512_cvtss_f32(bound), k, max, args.scale, index, weight);
-    }
-    if (args.max != nullptr) args.max[row] = max;
-    if (args.sum != nullptr) args.sum[row] = sum_of_exp(x, num_columns, max, args.scale);
+  const float* x = args.x + row * args.row_stride;
+  const Maxima maxima = maxima_of(x, num_columns);
+  if (maxima.nan) return false;
+  const __m512i sorted = sort_falling(ordered(_mm512_castps_si512(maxima.lanes)));
+  const float max = _mm512_cvtss_f32(_mm512_castsi512_ps(ordered(sorted)));
+  __m512 bound = _mm512_set1_ps(-kInfinity);
+  if (k <= kLanes) {
+    bound =
+        _mm512_castsi512_ps(ordered(_mm512_permutexvar_epi32(_mm512_set1_epi32(k - 1), sorted)));
   }
-  return args.num_rows;
+  std::int32_t* index = args.index + row * k;
+  float* weight = args.weight + row * k;
+  collect(x, num_columns, bound, candidates);
+  if (candidates.count <= kMaxCandidates) {
+    rank(candidates, k, max, args.scale, index, weight);
+  } else {
+    insert_all(x, num_columns, _mm512_cvtss_f32(bound), k, max, args.scale, index, weight);
+  }
+  if (args.share != nullptr) take_share(*args.share, weight, k);
+  if (args.max != nullptr) args.max[row] = max;
+  return true;
+}
+
+void sum_rows(const TopkArgs& args, std::int64_t begin, std::int64_t end) noexcept {
+  if (args.sum == nullptr) return;
+  for (std::int64_t r = begin; r < end; ++r) {
+    const float* x = args.x + r * args.row_stride;
+    args.sum[r] = sum_of_exp(x, args.num_columns, x[args.index[r * args.k]], args.scale);
+  }
+}
+
+}  // namespace
+
+std::int64_t topk_avx512(const TopkArgs& args) noexcept {
+  Candidates candidates;
+  return select_all<Vector>(
+      args, [&](std::int64_t row) { return select_one(args, row, candidates); },
+      [&](std::int64_t begin, std::int64_t end) { sum_rows(args, begin, end); });
 }
 
 bool sigmoid_avx512(const float* x, std::int64_t count, float* y) noexcept {
