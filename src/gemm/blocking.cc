@@ -10,10 +10,16 @@
 namespace switchyard::gemm {
 namespace {
 
+constexpr std::int64_t kVectorRows = 96;
+constexpr std::int64_t kVectorRowUnit = 48;  // blocks of 12 and of 6 rows, and tiles
 constexpr std::int64_t kMaxRows = 512;
 
 std::int64_t round_down(std::int64_t n, std::int64_t unit) {
   return std::max(unit, n / unit * unit);
+}
+
+std::int64_t panel_bytes(const CacheSizes& caches) {
+  return (caches.l2 > 0 ? caches.l2 : 512 << 10) / 8 * 5;
 }
 
 // n cut into the fewest equal parts of at most `most`, rounded up to `unit`.
@@ -27,12 +33,17 @@ std::int64_t equal_part(std::int64_t n, std::int64_t most, std::int64_t unit) {
 std::string Blocking::to_string() const { return fmt::format("rows {} depth {}", rows, depth); }
 
 Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSizes& caches) {
-  return choose_blocking(static_cast<std::int64_t>(size_of(kernel.panel)), depth, caches);
+  const auto panel_size = static_cast<std::int64_t>(size_of(kernel.panel));
+  if (kernel.format == PanelFormat::tiles) return choose_blocking(panel_size, depth, caches);
+
+  const std::int64_t elements = panel_bytes(caches) / panel_size;
+  const std::int64_t part =
+      equal_part(depth, round_down(elements / kVectorRows, kDepthUnit), kDepthUnit);
+  return {round_down(std::min(elements / part, kMaxRows), kVectorRowUnit), part};
 }
 
 Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const CacheSizes& caches) {
-  const std::int64_t l2 = caches.l2 > 0 ? caches.l2 : 512 << 10;
-  const std::int64_t elements = l2 / 8 * 5 / panel_size;
+  const std::int64_t elements = panel_bytes(caches) / panel_size;
   const auto with_depth = [&](std::int64_t part) {
     const std::int64_t rows = round_down(elements / part, 2 * kTileRows);
     return Blocking{std::min(rows, kMaxRows), part};

@@ -18,7 +18,10 @@ struct Blocking {
 
 /// The model, for a product of depth K (padded) with panels of `kernel`:
 ///   panel   P = rows * depth elements fill 5/8 of L2; the rest is for this stripe, the next one
-///           and the accumulators (352 rows of 2048 are as fast as 256, 384 are slower)
+///           and the accumulators (tiles: 352 rows of 2048 are as fast as 256, 384 are slower)
+/// Vector kernels are slow enough that 96 rows hide the reading of weights, a byte a cycle; then
+///   depth   K or equal parts of at most P / 96
+/// For tiles
 ///   cost    what each element of the product moves from beyond L2:
 ///           whole depth    size / rows              weights pass once a block of rows
 ///           parts of it    size / rows + 16 / part  and partial sums of f32 are read and written
