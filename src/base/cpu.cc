@@ -55,6 +55,8 @@ CpuFeatures detect() {
   // With BF16 comes VNNI, with AMX-BF16 comes AMX-INT8 in every CPU so far; kernels of these names
   // use both.
   f.avx512_bf16 = f.avx512 && bit(seven_one.eax, 5) && bit(seven.ecx, 11);
+  constexpr unsigned kAuth = 0x68747541;  // of "AuthenticAMD"
+  f.fast_dot_bf16 = f.avx512_bf16 && cpuid(0, 0).ebx == kAuth;
   f.amx_bf16 = f.avx512_bf16 && (state & kTiles) == kTiles && bit(seven.edx, 24) &&
                bit(seven.edx, 22) && bit(seven.edx, 25) && tile_state_granted();
   return f;

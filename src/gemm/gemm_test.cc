@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/cpu.h"
 #include "base/philox.h"
 #include "gemm/dense.h"
 #include "gemm/kernel.h"
@@ -92,6 +93,12 @@ TEST(GemmKernel, EveryVariantMatchesThePlainSum) {
       }
     }
   }
+}
+
+TEST(GemmKernel, ProductsOfBf16PairsRunWhereTheyPay) {
+  if (!isa_is_available(Isa::avx512_bf16)) GTEST_SKIP() << "no AVX-512 BF16";
+  const Kernel& found = find_kernel(Isa::avx512_bf16, DType::bf16, DType::bf16);
+  EXPECT_EQ(found.isa, cpu_features().fast_dot_bf16 ? Isa::avx512_bf16 : Isa::avx512);
 }
 
 double act_of(Activation act, double x) {

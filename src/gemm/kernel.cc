@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/cpu.h"
+
 namespace switchyard::gemm {
 namespace {
 
@@ -32,7 +34,8 @@ const Kernel& find_kernel(Isa cap, DType weights, DType activations) noexcept {
   const Kernel* found = nullptr;
   for (const Kernel& kernel : kKernels) {
     const bool exact = kernel.panel == DType::f32 || kernel.panel == activations;
-    if (kernel.isa <= cap && kernel.weights == weights && exact && found == nullptr) {
+    const bool pays = kernel.isa != Isa::avx512_bf16 || cpu_features().fast_dot_bf16;
+    if (kernel.isa <= cap && kernel.weights == weights && exact && pays && found == nullptr) {
       found = &kernel;
     }
   }

@@ -25,7 +25,8 @@ struct Kernel {
 std::span<const Kernel> kernels() noexcept;
 
 /// The fastest kernel not above `cap` that multiplies weights of `weights` with activations of
-/// `activations`. bf16 panels are used for bf16 activations only: rounding others would lose bits.
+/// `activations`. Where vdpbf16ps is slow, AVX-512 widens bf16 weights instead. bf16 panels are
+/// used for bf16 activations only: rounding others would lose bits.
 const Kernel& find_kernel(Isa cap, DType weights, DType activations) noexcept;
 
 /// "amx_bf16 bf16 x bf16"
