@@ -12,7 +12,7 @@ constexpr std::int64_t kStreamingRows = 64;
 constexpr std::int64_t kTasksPerThread = 8;
 // A task gathers its panel before it multiplies: over fewer stripes that would not pay.
 constexpr std::int64_t kFewestStripes = 4;
-constexpr std::int64_t kSharedBytes = 16 << 20;
+constexpr std::int64_t kSharedBytes = 64 << 20;
 
 std::int64_t cost_of(std::int64_t rows, std::int64_t stripes) {
   return stripes * (rows + kStreamingRows);

@@ -59,7 +59,7 @@ TEST(Schedule, RowBlocksShareTheirStripes) {
                 tasks);
   EXPECT_EQ(tasks.front().group, 1);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    EXPECT_LE((tasks[i].stripe_end - tasks[i].stripe_begin) << 18, (16 << 20) + (2 << 18));
+    EXPECT_LE((tasks[i].stripe_end - tasks[i].stripe_begin) << 18, (64 << 20) + (2 << 18));
     if (i > 0 && tasks[i].row_begin > 0) {
       EXPECT_EQ(tasks[i].stripe_begin, tasks[i - 1].stripe_begin);
       EXPECT_EQ(tasks[i].group, tasks[i - 1].group);
