@@ -16,6 +16,11 @@ class Philox {
       : key_{{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}},
         stream_(stream) {}
 
+  std::uint64_t seed() const noexcept {
+    return static_cast<std::uint64_t>(key_[1]) << 32 | key_[0];
+  }
+  std::uint64_t stream() const noexcept { return stream_; }
+
   /// Four independent words of block i.
   std::array<std::uint32_t, 4> block(std::uint64_t i) const noexcept {
     const r123::Philox4x32::ctr_type counter = {

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
+#include "base/philox_blocks.h"
+#include "switchyard/context.h"
+
 namespace switchyard {
 namespace {
 
@@ -12,6 +17,29 @@ TEST(Philox, KnownAnswer) {
   EXPECT_EQ(words[1], 0xe169c58du);
   EXPECT_EQ(words[2], 0xbc57ac4cu);
   EXPECT_EQ(words[3], 0x9b00dbd8u);
+}
+
+// Also where the counter carries into its second word.
+TEST(Philox, ManyBlocksAreTheBlocksOneByOne) {
+  std::vector<PhiloxBlocksFn> variants = {philox_blocks_portable};
+#if defined(SWITCHYARD_X86_KERNELS)
+  if (isa_is_available(Isa::avx2)) variants.push_back(philox_blocks_avx2);
+#endif
+  const Philox random(0x0123456789abcdefu, 0xfedcba9876543210u);
+  for (const PhiloxBlocksFn run : variants) {
+    for (const std::uint64_t first :
+         {std::uint64_t{0}, (std::uint64_t{1} << 32) - 3, ~std::uint64_t{0}}) {
+      for (const std::int64_t count : {4, 8, 28}) {
+        std::vector<std::uint32_t> words(static_cast<std::size_t>(4 * count));
+        run({random.seed(), random.stream(), first, count, words.data()});
+        for (std::int64_t i = 0; i < 4 * count; ++i) {
+          const auto block = random.block(first + static_cast<std::uint64_t>(i / 4));
+          ASSERT_EQ(words[static_cast<std::size_t>(i)], block[static_cast<std::size_t>(i % 4)])
+              << i;
+        }
+      }
+    }
+  }
 }
 
 TEST(Philox, StreamsAndSeedsDiffer) {

@@ -30,14 +30,9 @@ inline Philox philox_for(Use use, std::uint64_t seed, std::uint64_t n = 0) noexc
 using Words = std::array<std::uint32_t, 4>;
 using Floats = std::array<float, 4>;
 
-/// Four uniforms in (-1, 1), symmetric around 0.
-inline Floats symmetric_uniforms(const Words& words) noexcept {
-  Floats out;
-  for (int i = 0; i < 4; ++i) {
-    // 24 random bits centred by half a step: exact in f32.
-    out[i] = static_cast<float>(static_cast<std::int32_t>(words[i]) >> 8 << 1 | 1) * 0x1p-24f;
-  }
-  return out;
+/// A uniform in (-1, 1), symmetric around 0: 24 random bits centred by half a step, exact in f32.
+inline float symmetric_uniform(std::uint32_t word) noexcept {
+  return static_cast<float>(static_cast<std::int32_t>(word) >> 8 << 1 | 1) * 0x1p-24f;
 }
 
 /// Four standard normals (Box and Muller).
