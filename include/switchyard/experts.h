@@ -43,9 +43,14 @@ inline constexpr int kMaxMaskedExperts = 64;
 ///   masked_matmul  the same kernels without a permutation: every expert over all rows of `in`, of
 ///            which a mask keeps its own. E / K times the work (E times for packed rows), so for at
 ///            most kMaxMaskedExperts experts
-/// A name not on this list throws Error(invalid_argument); one this build cannot run throws
+/// On a CUDA device, with rows and weights of one dtype, bf16 or f16:
+///   loop     cublasLtMatmul, one call per expert and projection
+///   library  cublasGemmGroupedBatchedEx, one call per projection
+///   padded   cublasGemmStridedBatchedEx over [E, max n, H]; these three wait for the counts
+///   grouped  our persistent kernels: mma.sync from sm_80 on, wgmma on sm_90a
+/// A name not on the device's list throws Error(invalid_argument); one this build cannot run throws
 /// Error(unavailable) naming the package that brings it.
-std::span<const std::string_view> expert_implementations() noexcept;
+std::span<const std::string_view> expert_implementations(Device device = Device::cpu) noexcept;
 
 struct DevicePlan;
 

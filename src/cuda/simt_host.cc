@@ -27,6 +27,7 @@ namespace {
 
 constexpr std::size_t kStackBytes = 256 * 1024;  // touched pages only are ever there
 constexpr int kMaxThreads = 1024;
+constexpr std::int64_t kMostYields = std::int64_t{1} << 24;  // of a block, before it is stuck
 
 enum class State { ready, at_barrier, at_collective, done };
 
@@ -96,6 +97,7 @@ class Machine {
       std::memset(shared_.get(), 0xff, grid_.shared_bytes);
       num_done_ = 0;
       num_at_barrier_ = 0;
+      num_yields_ = 0;
       for (Warp& warp : warps_) warp.arrived = 0;
       for (int i = 0; i < grid_.threads; ++i) release(i);
       switch_to_next(nullptr);
@@ -111,12 +113,22 @@ class Machine {
   void sync_threads() {
     if (++num_at_barrier_ == grid_.threads) {
       num_at_barrier_ = 0;
+      num_yields_ = 0;
       for (int i = 0; i < grid_.threads; ++i) {
         if (i != current_) release(i);
       }
     } else {
       wait(State::at_barrier);
     }
+  }
+
+  void yield() {
+    if (++num_yields_ > kMostYields) {
+      complaint_ = fmt::format("block {}: threads wait for what no thread writes", block_);
+      abandon();
+    }
+    ready_.push_back(current_);
+    switch_to_next(&fibers_[static_cast<std::size_t>(current_)]);
   }
 
   void meet_warp(void* payload, const void* kind, void (*work)(void*, void**), void* context) {
@@ -251,6 +263,7 @@ class Machine {
   int current_ = 0;
   std::int64_t block_ = 0;
   int num_done_ = 0, num_at_barrier_ = 0;
+  std::int64_t num_yields_ = 0;
   std::uint64_t random_ = 0x9E3779B97F4A7C15ull ^ (grid_.seed + 1);
   std::string complaint_;
 };
@@ -277,6 +290,7 @@ int num_threads() { return running->threads(); }
 std::int64_t block_index() { return running->block(); }
 std::int64_t num_blocks() { return running->blocks(); }
 void sync_threads() { running->sync_threads(); }
+void yield() { running->yield(); }
 
 void meet_warp(void* payload, const void* kind, void (*work)(void*, void**), void* context) {
   running->meet_warp(payload, kind, work, context);

@@ -39,6 +39,8 @@ int num_threads();
 std::int64_t block_index();
 std::int64_t num_blocks();
 void sync_threads();
+/// Lets other threads run, for a thread that waits for what they write.
+void yield();
 
 /// Waits until all 32 lanes of the warp have come with their payloads; the last to come calls
 /// work(payloads by lane). `kind` tells collectives apart.

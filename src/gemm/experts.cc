@@ -1,6 +1,7 @@
 #include "switchyard/experts.h"
 
 #include "base/check.h"
+#include "gemm/gpu_experts.h"
 #include "gemm/implementations.h"
 
 namespace switchyard {
@@ -30,25 +31,27 @@ constexpr std::string_view kNames[] = {"loop",  "padded",  "capacity",
                                        "block", "grouped", "masked_matmul"};
 
 void validate(const ConstMatricesView& w, std::string_view name, std::int64_t count,
-              std::int64_t rows, std::int64_t cols, DType dtype) {
+              std::int64_t rows, std::int64_t cols, DType dtype, bool on_device) {
   require(w.count == count && w.rows == rows && w.cols == cols,
           "{} weights are [{}, {}, {}]: expected [{}, {}, {}]", name, w.count, w.rows, w.cols,
           count, rows, cols);
   require(w.dtype == dtype, "{} weights are {}: expected {} as up", name, name_of(w.dtype),
           name_of(dtype));
   require(w.data != nullptr, "{} weights are null", name);
-  require_cpu(name, w.device);
+  if (!on_device) require_cpu(name, w.device);
   require(w.row_stride >= cols, "{} weights have row stride {}: expected at least {}", name,
           w.row_stride, cols);
 }
 
-void validate(const ExpertWeights& weights) {
+/// A context with a device takes weights from the host and from the device.
+void validate(const ExpertWeights& weights, bool on_device) {
   const ConstMatricesView& up = weights.up;
   require(up.count > 0 && up.rows > 0 && up.cols > 0,
           "up weights are [{}, {}, {}]: expected positive sizes", up.count, up.rows, up.cols);
-  validate(up, "up", up.count, up.rows, up.cols, up.dtype);
-  validate(weights.down, "down", up.count, up.cols, up.rows, up.dtype);
-  if (weights.is_gated()) validate(weights.gate, "gate", up.count, up.rows, up.cols, up.dtype);
+  validate(up, "up", up.count, up.rows, up.cols, up.dtype, on_device);
+  validate(weights.down, "down", up.count, up.cols, up.rows, up.dtype, on_device);
+  if (weights.is_gated())
+    validate(weights.gate, "gate", up.count, up.rows, up.cols, up.dtype, on_device);
 }
 
 }  // namespace
@@ -79,11 +82,16 @@ void Experts::forward_on_device(Context&, const DevicePlan&, ConstMatrixView, Ma
                           kernel()));
 }
 
-std::span<const std::string_view> expert_implementations() noexcept { return kNames; }
+std::span<const std::string_view> expert_implementations(Device device) noexcept {
+  return device == Device::cpu ? std::span<const std::string_view>(kNames)
+                               : gemm::gpu_implementations();
+}
 
 std::unique_ptr<Experts> make_experts(Context& context, std::string_view implementation,
                                       const ExpertWeights& weights, DType activations) {
-  validate(weights);
+  const bool on_device = context.device() == Device::cuda;
+  validate(weights, on_device);
+  if (on_device) return gemm::make_gpu_experts(context, implementation, weights, activations);
   for (const Implementation& candidate : kImplementations) {
     if (candidate.name == implementation) return candidate.make(context, weights, activations);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "gemm/int4_layout.h"
 #include "gemm/mma_layout.h"
 
 namespace switchyard::gemm {
@@ -46,11 +47,13 @@ GpuTileShape shape_of(GpuTile tile, bool integer_weights) noexcept {
   GpuTileShape s;
   switch (tile) {
     case GpuTile::few: s = {16, 64, 128, 8, 0}; break;
-    case GpuTile::some: s = {64, 128, 128, 3, 0}; break;
-    case GpuTile::many: s = {128, 256, 256, 3, 0}; break;
+    case GpuTile::some: s = {64, 128, 128, integer_weights ? 4 : 3, 0}; break;
+    case GpuTile::many:
+      s = integer_weights ? GpuTileShape{128, 128, 256, 4, 0} : GpuTileShape{128, 256, 256, 3, 0};
+      break;
     case GpuTile::wide: s = {128, 256, 384, 4, 0}; break;
   }
-  const int column_bytes = integer_weights ? kRowBytes / 4 : kRowBytes;
+  const int column_bytes = integer_weights ? kMostRecordBytes / kRecordColumns : kRowBytes;
   s.shared_bytes = s.stages * (s.rows * kRowBytes + s.columns * column_bytes);
   if (tile == GpuTile::few) s.shared_bytes += 3 * 16 * 64 * 4;        // sums of three of its warps
   if (tile == GpuTile::wide) s.shared_bytes += 1024 + s.stages * 16;  // alignment, barriers

@@ -14,6 +14,7 @@ namespace switchyard::gemm {
 ///   few   16 x 64   mma.sync, 4 warps that share the depth
 ///   some  64 x 128  mma.sync, 4 warps of 32 x 64
 ///   many  128 x 256 mma.sync, 8 warps of 64 x 64
+///         (int4 weights: 128 x 128, 8 warps of 32 x 64)
 ///   wide  128 x 256 wgmma (sm_90a), 2 consumer warpgroups of 64 x 256 and a producer
 enum class GpuTile { few, some, many, wide };
 

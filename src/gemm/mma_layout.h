@@ -54,6 +54,28 @@ SWITCHYARD_HD constexpr RowColumn b_address(int lane) noexcept {
   return {lane % 8 + lane / 16 * 8, lane / 8 % 2};
 }
 
+/// How wgmma is told where a K-major operand of 128-byte rows lies (PTX ISA, "Matrix Descriptor
+/// Format" of wgmma): address / 16 in bits 0..13, bytes / 16 from one 8 rows to the next in bits
+/// 32..45, 128-byte swizzle as 1 in bits 62..63. The distance along the depth in bits 16..29 counts
+/// only where rows are longer than the swizzle. The tile is aligned to 1024 bytes.
+SWITCHYARD_HD constexpr std::uint64_t matrix_descriptor(std::uint32_t address) noexcept {
+  return (std::uint64_t{address} >> 4 & 0x3fff) | std::uint64_t{1} << 16 |
+         std::uint64_t{8 * kRowBytes / 16} << 32 | std::uint64_t{1} << 62;
+}
+/// Added to a descriptor it moves on by 16 in depth.
+inline constexpr std::uint64_t kDescriptorSlice = 16 * 2 / 16;
+
+/// Where element (row, k) of an operand is that a descriptor tells of: the swizzle exchanges
+/// address bits 4..6 with their exclusive or with bits 7..9.
+SWITCHYARD_HD constexpr std::uint32_t described_element(std::uint64_t descriptor, int row,
+                                                        int k) noexcept {
+  const auto start = static_cast<std::uint32_t>(descriptor & 0x3fff) << 4;
+  const auto stride = static_cast<std::uint32_t>(descriptor >> 32 & 0x3fff) << 4;
+  const std::uint32_t plain = start + static_cast<std::uint32_t>(row / 8) * stride +
+                              static_cast<std::uint32_t>(row % 8 * kRowBytes + k * 2);
+  return descriptor >> 62 == 1 ? plain ^ ((plain >> 7 & 7u) << 4) : plain;
+}
+
 /// Columns of packed weights come in blocks of 64, the width of a warp's (or half a warpgroup's)
 /// accumulators: 8 fragments of 8 columns. A lane holds columns 2 q, 2 q + 1 (q = lane mod 4) of
 /// every fragment; this order makes them 8 neighbouring columns of the output, one 16-byte store.
