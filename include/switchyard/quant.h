@@ -73,6 +73,8 @@ struct QuantizedExperts {
 /// The implementation `grouped` on integer weights. Activations are quantised to int8 with one
 /// scale a row (a token's, and the row's between up and down), absmax / 127; products and sums over
 /// a group are exact integers. A row with a value that is not finite comes out as NaN.
+/// On a CUDA device: int4 by bf16 or f16 activations, which stay as they are (W4A16); sums over 32
+/// columns are scaled in f32.
 /// Throws Error(invalid_argument) for shapes, formats or groups that do not fit each other.
 std::unique_ptr<Experts> make_experts(Context& context, const QuantizedExperts& weights,
                                       DType activations);
@@ -86,7 +88,8 @@ std::unique_ptr<Experts> make_experts(
 /// The same for any implementation. capacity and block multiply integers as grouped does. loop and
 /// padded multiply what the integers stand for: each weight as bf16 where activations are bf16,
 /// else as f32, by activations that are not quantised; while they are made those elements are held
-/// twice. Throws Error(unavailable) for masked_matmul.
+/// twice; so does library, on CUDA devices only, all three in the activations' own dtype there.
+/// Throws Error(unavailable) for masked_matmul.
 std::unique_ptr<Experts> make_experts(
     Context& context, std::string_view implementation, std::int64_t num_experts,
     const std::function<QuantizedExperts(std::int64_t expert)>& source, DType activations);

@@ -54,7 +54,9 @@ class Dequantized {
 std::unique_ptr<Experts> make_dequantized(Context& context, std::string_view implementation,
                                           std::int64_t num_experts, const Source& source,
                                           DType activations) {
-  const DType dtype = activations == DType::bf16 ? DType::bf16 : DType::f32;
+  // Libraries on a device multiply elements of one type only.
+  const bool is_narrow = activations == DType::bf16 || context.device() == Device::cuda;
+  const DType dtype = is_narrow ? activations : DType::f32;
   std::optional<Dequantized> gate, up, down;
   QuantizedExperts first;
   for (std::int64_t e = 0; e < num_experts; ++e) {
@@ -88,14 +90,17 @@ std::unique_ptr<Experts> make_experts(Context& context, std::string_view impleme
                                       std::int64_t num_experts, const Source& source,
                                       DType activations) {
   require(num_experts > 0, "number of experts is {}: expected at least 1", num_experts);
-  if (implementation == "loop" || implementation == "padded") {
+  const bool on_device = context.device() == Device::cuda;
+  if (implementation == "loop" || implementation == "padded" ||
+      (on_device && implementation == "library")) {
     return make_dequantized(context, implementation, num_experts, source, activations);
   }
   const auto grouped = [&] { return make_experts(context, num_experts, source, activations); };
   if (implementation == "grouped") return grouped();
-  if (implementation == "capacity") return gemm::pad_to_capacity(grouped(), activations);
-  if (implementation == "block") return gemm::pad_to_blocks(grouped(), activations);
-  const auto names = expert_implementations();
+  if (!on_device && implementation == "capacity")
+    return gemm::pad_to_capacity(grouped(), activations);
+  if (!on_device && implementation == "block") return gemm::pad_to_blocks(grouped(), activations);
+  const auto names = expert_implementations(context.device());
   if (std::find(names.begin(), names.end(), implementation) == names.end()) {
     throw Error(ErrorCode::invalid_argument,
                 unknown_name("experts implementation", implementation, names));

@@ -19,15 +19,20 @@ std::string arch_of(const cuda::GpuInfo& gpu) {
   return fmt::format("sm_{}{}", gpu.major, gpu.minor);
 }
 
+struct Shape {
+  std::int64_t num_experts, hidden;
+  DType dtype;
+};
+
 /// What all experts on a device share: their shape, the checks, the refusal of the CPU's plans.
 /// `Ffn` computes.
 template <class Ffn>
 class GpuExperts final : public Experts {
  public:
-  GpuExperts(Context& context, const ExpertWeights& weights, std::string kernel, Ffn ffn)
-      : num_experts_(weights.up.count),
-        hidden_(weights.up.cols),
-        dtype_(weights.up.dtype),
+  GpuExperts(Context& context, const Shape& shape, std::string kernel, Ffn ffn)
+      : num_experts_(shape.num_experts),
+        hidden_(shape.hidden),
+        dtype_(shape.dtype),
         kernel_(std::move(kernel)),
         isa_(arch_of(cuda::gpu_of(context).info())),
         ffn_(std::move(ffn)) {}
@@ -78,9 +83,12 @@ class GpuExperts final : public Experts {
 };
 
 template <class Ffn>
-std::unique_ptr<Experts> make(Context& context, const ExpertWeights& weights, std::string kernel,
-                              Ffn ffn) {
-  return std::make_unique<GpuExperts<Ffn>>(context, weights, std::move(kernel), std::move(ffn));
+std::unique_ptr<Experts> make(Context& context, const Shape& shape, std::string kernel, Ffn ffn) {
+  return std::make_unique<GpuExperts<Ffn>>(context, shape, std::move(kernel), std::move(ffn));
+}
+
+Shape shape_of(const ExpertWeights& weights) {
+  return {weights.up.count, weights.up.cols, weights.up.dtype};
 }
 
 std::unique_ptr<Experts> make_blas([[maybe_unused]] Context& context,
@@ -89,7 +97,7 @@ std::unique_ptr<Experts> make_blas([[maybe_unused]] Context& context,
 #if defined(SWITCHYARD_HAS_CUDA)
   BlasFfn ffn(context, weights, way);
   std::string kernel = fmt::format("{} {}", ffn.library(), name_of(weights.up.dtype));
-  return make(context, weights, std::move(kernel), std::move(ffn));
+  return make(context, shape_of(weights), std::move(kernel), std::move(ffn));
 #else
   throw Error(ErrorCode::unavailable, "this build has no cuBLAS: it was made without CUDA");
 #endif
@@ -111,12 +119,38 @@ std::unique_ptr<Experts> make_gpu_experts(Context& context, std::string_view imp
   if (implementation == "padded") return make_blas(context, weights, BlasWay::padded);
   if (implementation == "grouped") {
     const bool has_wgmma = cuda::gpu_of(context).info().major == 9;
-    return make(context, weights,
+    return make(context, shape_of(weights),
                 fmt::format("{} {}", has_wgmma ? "wgmma" : "mma.sync", name_of(dtype)),
                 make_gpu_ffn(context, weights));
   }
   throw Error(ErrorCode::invalid_argument,
               unknown_name("experts implementation on a CUDA device", implementation, kNames));
+}
+
+GpuInt4Builder::GpuInt4Builder(Context& context, std::int64_t num_experts,
+                               const QuantizedExperts& like, DType activations)
+    : num_experts_(num_experts),
+      hidden_(like.up.cols),
+      gated_(like.is_gated()),
+      activation_(like.activation),
+      activations_(activations),
+      up_(context, like.up, num_experts, gated_),
+      down_(context, like.down, num_experts, false) {
+  require(like.up.format == QuantFormat::int4, "weights are {}: expected int4 on a CUDA device",
+          name_of(like.up.format));
+  require(activations == DType::bf16 || activations == DType::f16,
+          "activations are {}: expected bf16 or f16 on a CUDA device", name_of(activations));
+}
+
+void GpuInt4Builder::place(Context& context, std::int64_t first, const QuantizedExperts& weights) {
+  up_.place(context, first, gated_ ? &weights.gate : nullptr, weights.up);
+  down_.place(context, first, nullptr, weights.down);
+}
+
+std::unique_ptr<Experts> GpuInt4Builder::finish(Context& context) && {
+  return make(context, Shape{num_experts_, hidden_, activations_}, "mma.sync int4",
+              GpuFfn<GpuInt4Weights>(std::move(up_), std::move(down_), hidden_, gated_, activation_,
+                                     activations_));
 }
 
 }  // namespace switchyard::gemm

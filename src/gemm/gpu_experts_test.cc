@@ -14,6 +14,7 @@
 #include "switchyard/device.h"
 #include "switchyard/experts.h"
 #include "switchyard/pack.h"
+#include "switchyard/quant.h"
 
 namespace switchyard::gemm {
 namespace {
@@ -61,6 +62,12 @@ class GpuExpertsTest : public cuda::DeviceTest {
   }
 
   void check(std::string_view implementation, Layout layout) {
+    const auto experts = make_experts(*context_, implementation, weights_, DType::bf16);
+    check(*experts, layout, weights_);
+  }
+
+  /// `exact` is what the experts' weights stand for.
+  void check(Experts& experts, Layout layout, const ExpertWeights& exact) {
     const DispatchPlan host_plan = plan(layout);
     DevicePlan device_plan;
     copy(*context_, host_plan, device_plan);
@@ -87,14 +94,14 @@ class GpuExpertsTest : public cuda::DeviceTest {
                         kHidden,
                         Device::cuda};
     copy(*context_, matrix(std::as_const(in).data(), in_rows, kHidden), in_view);
-    const auto experts = make_experts(*context_, implementation, weights_, DType::bf16);
-    experts->forward(*context_, device_plan, in_view, out_view);
+    experts.forward(*context_, device_plan, in_view, out_view);
     std::vector<bf16> out(static_cast<std::size_t>(rows * kHidden));
     copy(*context_, out_view, matrix(out.data(), rows, kHidden));
-    expect_right(host_plan, out);
+    expect_right(host_plan, out, exact);
   }
 
-  void expect_right(const DispatchPlan& plan, const std::vector<bf16>& out) {
+  void expect_right(const DispatchPlan& plan, const std::vector<bf16>& out,
+                    const ExpertWeights& exact) {
     std::vector<double> expected;
     std::vector<std::int64_t> rows;
     for (std::int64_t e = 0; e < kExperts; ++e) {
@@ -106,7 +113,7 @@ class GpuExpertsTest : public cuda::DeviceTest {
         for (std::int64_t k = 0; k < kHidden; ++k) {
           x.push_back(to_float(x_[static_cast<std::size_t>(token * kHidden + k)]));
         }
-        const auto row = reference_expert(weights_, e, x);
+        const auto row = reference_expert(exact, e, x);
         expected.insert(expected.end(), row.begin(), row.end());
         rows.push_back(r);
       }
@@ -131,6 +138,35 @@ TEST_F(GpuExpertsTest, EveryImplementationOnEveryLayout) {
       check(implementation, layout);
     }
   }
+}
+
+TEST_F(GpuExpertsTest, Int4AllAtOnceAndOneByOne) {
+  const auto elements = [&](const ConstMatricesView& w) {
+    const QuantizedMatrices q = quantize(host_, w, {.zero_points = true});
+    std::vector<float> exact(static_cast<std::size_t>(q.count * q.rows * q.cols));
+    dequantize(host_, q, matrix(exact.data(), q.count * q.rows, q.cols));
+    return exact;
+  };
+  const auto quantized = [&](std::int64_t first, std::int64_t count) {
+    const auto part = [&](ConstMatricesView w) {
+      w.data = w[first].data;
+      w.count = count;
+      return quantize(host_, w, {.zero_points = true});
+    };
+    return QuantizedExperts{part(weights_.gate), part(weights_.up), part(weights_.down)};
+  };
+  const auto gate = elements(weights_.gate), up = elements(weights_.up),
+             down = elements(weights_.down);
+  const ExpertWeights exact{matrices(gate.data(), kExperts, kFfn, kHidden),
+                            matrices(up.data(), kExperts, kFfn, kHidden),
+                            matrices(down.data(), kExperts, kHidden, kFfn)};
+  const auto whole = make_experts(*context_, quantized(0, kExperts), DType::bf16);
+  check(*whole, Layout::compact, exact);
+  const auto one_by_one = make_experts(
+      *context_, "grouped", kExperts, [&](std::int64_t e) { return quantized(e, 1); }, DType::bf16);
+  check(*one_by_one, Layout::fused, exact);
+  EXPECT_EQ(whole->weight_bytes(), one_by_one->weight_bytes());
+  EXPECT_THROW(make_experts(*context_, quantized(0, kExperts), DType::f32), Error);
 }
 
 TEST_F(GpuExpertsTest, RefuseWhatTheyCannotDo) {

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/context.h"
+#include "gemm/gpu_experts.h"
 #include "gemm/implementations.h"
 #include "gemm/panel.h"
 #include "gemm/quant_product.h"
@@ -146,22 +147,28 @@ std::string shape_of(const QuantizedExperts& w) {
                      w.up.zeros.empty() ? "" : ", zero points", w.is_gated() ? ", gated" : "");
 }
 
-}  // namespace
-
-std::unique_ptr<Experts> make_experts(Context& context, const QuantizedExperts& weights,
-                                      DType activations) {
-  gemm::require_valid(weights);
-  auto experts =
-      std::make_unique<gemm::GroupedQuantized>(context, weights.up.count, weights, activations);
-  experts->place(context, 0, weights);
+std::unique_ptr<Experts> finish(Context&, std::unique_ptr<gemm::GroupedQuantized> experts) {
   return experts;
 }
+std::unique_ptr<Experts> finish(Context& context, std::unique_ptr<gemm::GpuInt4Builder> builder) {
+  return std::move(*builder).finish(context);
+}
 
-std::unique_ptr<Experts> make_experts(
+/// `Kind` has the constructor and the place() of GroupedQuantized.
+template <class Kind>
+std::unique_ptr<Experts> make_whole(Context& context, const QuantizedExperts& weights,
+                                    DType activations) {
+  gemm::require_valid(weights);
+  auto experts = std::make_unique<Kind>(context, weights.up.count, weights, activations);
+  experts->place(context, 0, weights);
+  return finish(context, std::move(experts));
+}
+
+template <class Kind>
+std::unique_ptr<Experts> make_one_by_one(
     Context& context, std::int64_t num_experts,
     const std::function<QuantizedExperts(std::int64_t expert)>& source, DType activations) {
-  require(num_experts > 0, "number of experts is {}: expected at least 1", num_experts);
-  std::unique_ptr<gemm::GroupedQuantized> experts;
+  std::unique_ptr<Kind> experts;
   std::string shape;
   for (std::int64_t e = 0; e < num_experts; ++e) {
     const QuantizedExperts expert = source(e);
@@ -170,13 +177,31 @@ std::unique_ptr<Experts> make_experts(
             expert.up.count, e);
     if (e == 0) {
       shape = shape_of(expert);
-      experts = std::make_unique<gemm::GroupedQuantized>(context, num_experts, expert, activations);
+      experts = std::make_unique<Kind>(context, num_experts, expert, activations);
     }
     require(shape_of(expert) == shape, "expert {} is {}: expected {} as expert 0", e,
             shape_of(expert), shape);
     experts->place(context, e, expert);
   }
-  return experts;
+  return finish(context, std::move(experts));
+}
+
+}  // namespace
+
+std::unique_ptr<Experts> make_experts(Context& context, const QuantizedExperts& weights,
+                                      DType activations) {
+  return context.device() == Device::cuda
+             ? make_whole<gemm::GpuInt4Builder>(context, weights, activations)
+             : make_whole<gemm::GroupedQuantized>(context, weights, activations);
+}
+
+std::unique_ptr<Experts> make_experts(
+    Context& context, std::int64_t num_experts,
+    const std::function<QuantizedExperts(std::int64_t expert)>& source, DType activations) {
+  require(num_experts > 0, "number of experts is {}: expected at least 1", num_experts);
+  return context.device() == Device::cuda
+             ? make_one_by_one<gemm::GpuInt4Builder>(context, num_experts, source, activations)
+             : make_one_by_one<gemm::GroupedQuantized>(context, num_experts, source, activations);
 }
 
 }  // namespace switchyard
