@@ -43,7 +43,6 @@ void copy_stream_avx2(std::byte* dst, const std::byte* src, std::int64_t bytes) 
     _mm256_stream_si256(to, low);
     _mm256_stream_si256(to + 1, high);
   }
-  _mm_sfence();
 }
 
 float peak_f32_avx2(std::int64_t steps) noexcept {

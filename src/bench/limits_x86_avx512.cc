@@ -50,7 +50,6 @@ void copy_stream_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes
     _mm512_stream_si512(reinterpret_cast<__m512i*>(dst + i), low);
     _mm512_stream_si512(reinterpret_cast<__m512i*>(dst + i + 64), high);
   }
-  _mm_sfence();
 }
 
 float peak_f32_avx512(std::int64_t steps) noexcept {

@@ -44,7 +44,8 @@ void combine(Context& context, const DispatchPlan& plan, ConstMatrixView rows, M
   if (out.cols == 0 || plan.num_tokens == 0) return;
   const auto element = static_cast<std::int64_t>(size_of(out.dtype));
   // As in pack: with two rows per token that read would be a quarter of the traffic.
-  const bool bypass_cache = plan.num_tokens * out.cols * element > cache_sizes().l3;
+  const bool bypass_cache =
+      (plan.num_rows() + plan.num_tokens) * out.cols * element > cache_sizes().l3 / 2;
   const CombineRows job = {rows.data,
                            rows.row_stride * element,
                            plan.token_begin.data(),

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "combine/combine_kernel.h"
+#include "combine/combine_token.h"
 
 namespace switchyard {
 namespace {
@@ -55,12 +56,6 @@ struct F16 {
   static __m128i round(__m256 x) noexcept {
     return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
-};
-
-/// One token's part of the job.
-struct Token {
-  std::int64_t first, last;  ///< assignments, from the first kept one
-  std::byte* out;
 };
 
 /// Fewer than kLanes columns, the rest of a row: they pass through a vector on the stack.
@@ -124,7 +119,7 @@ template <class T, class Access>
 void combine_avx2(const CombineRows& job, std::int64_t begin, std::int64_t end,
                   const Access& access) noexcept {
   for (std::int64_t t = begin; t < end; ++t) {
-    Token token = {job.token_begin[t], job.token_begin[t + 1], job.out + t * job.out_stride};
+    Token token = token_of(job, t, end, T::kSize);
     while (token.first < token.last && job.row_of_assignment[token.first] < 0) ++token.first;
     if (token.first == token.last) {
       if (!job.accumulate) {
@@ -134,6 +129,7 @@ void combine_avx2(const CombineRows& job, std::int64_t begin, std::int64_t end,
     }
     std::int64_t col = 0;
     for (; col + kUnrolled * kLanes <= job.cols; col += kUnrolled * kLanes) {
+      fetch_next(job, token, col * T::kSize, kUnrolled * kLanes * T::kSize);
       sum_columns<T, kUnrolled>(job, token, col, access);
     }
     for (; col + kLanes <= job.cols; col += kLanes) sum_columns<T, 1>(job, token, col, access);

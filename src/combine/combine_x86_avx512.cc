@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "combine/combine_kernel.h"
+#include "combine/combine_token.h"
 
 namespace switchyard {
 namespace {
@@ -57,12 +58,6 @@ struct F16 {
   }
 };
 
-/// One token's part of the job.
-struct Token {
-  std::int64_t first, last;  ///< assignments, from the first kept one
-  std::byte* out;
-};
-
 template <class T, int kVectors, bool kStream>
 void sum_columns(const CombineRows& job, const Token& token, std::int64_t col,
                  __mmask16 lanes) noexcept {
@@ -102,7 +97,7 @@ template <class T, bool kStream>
 void combine_avx512(const CombineRows& job, std::int64_t begin, std::int64_t end) noexcept {
   constexpr __mmask16 kAll = 0xffff;
   for (std::int64_t t = begin; t < end; ++t) {
-    Token token = {job.token_begin[t], job.token_begin[t + 1], job.out + t * job.out_stride};
+    Token token = token_of(job, t, end, T::kSize);
     while (token.first < token.last && job.row_of_assignment[token.first] < 0) ++token.first;
     if (token.first == token.last) {
       if (!job.accumulate) {
@@ -112,6 +107,7 @@ void combine_avx512(const CombineRows& job, std::int64_t begin, std::int64_t end
     }
     std::int64_t col = 0;
     for (; col + kUnrolled * kLanes <= job.cols; col += kUnrolled * kLanes) {
+      fetch_next(job, token, col * T::kSize, kUnrolled * kLanes * T::kSize);
       sum_columns<T, kUnrolled, kStream>(job, token, col, kAll);
     }
     for (; col + kLanes <= job.cols; col += kLanes) sum_columns<T, 1, false>(job, token, col, kAll);

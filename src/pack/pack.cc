@@ -41,12 +41,19 @@ std::int64_t row_bytes_of(ConstMatrixView x) noexcept {
   return x.cols * static_cast<std::int64_t>(size_of(x.dtype));
 }
 
+/// Whether the plan says where tokens go, as make_plan's do, and not only where rows come from.
+bool has_tokens(const DispatchPlan& plan) noexcept {
+  return plan.num_tokens > 0 && std::ssize(plan.token_begin) == plan.num_tokens + 1 &&
+         plan.token_begin.back() == std::ssize(plan.row_of_assignment);
+}
+
 PackRows job_of(ConstMatrixView x, MatrixView rows) noexcept {
   const auto element = static_cast<std::int64_t>(size_of(x.dtype));
   const std::int64_t row_bytes = row_bytes_of(x);
   // Streaming stores spare the read of each line that is about to be overwritten, which the caches
   // could not keep anyway: a third less time for 32768 rows of 8 KiB (AVX-512, 1 and 2 threads).
-  const bool bypass_cache = rows.rows * row_bytes > cache_sizes().l3;
+  // Half of the last level, since it is shared.
+  const bool bypass_cache = (x.rows + rows.rows) * row_bytes > cache_sizes().l3 / 2;
   return {.in = x.data,
           .in_stride = x.row_stride * element,
           .token_of_row = nullptr,
@@ -66,13 +73,24 @@ void pack(Context& context, const DispatchPlan& plan, ConstMatrixView x, MatrixV
   require_alike(x, rows);
   const std::int64_t row_bytes = row_bytes_of(x);
   if (row_bytes == 0) return;
-  PackRows job = job_of(x, rows);
-  job.token_of_row = plan.token_of_row.data();
-  const std::int64_t grain = std::max<std::int64_t>(1, kGrainBytes / row_bytes);
-  PackKernel* const kernel = variant_for(context).kernel;
+  if (!has_tokens(plan)) {
+    PackRows job = job_of(x, rows);
+    job.token_of_row = plan.token_of_row.data();
+    const std::int64_t grain = std::max<std::int64_t>(1, kGrainBytes / row_bytes);
+    PackKernel* const kernel = variant_for(context).kernel;
+    return pool_of(context).for_ranges(
+        plan.num_rows(), grain,
+        [&](std::int64_t begin, std::int64_t end, int) { kernel(job, begin, end); });
+  }
+  // By tokens: a row that goes to K places is read once, and reads follow each other in memory. A
+  // quarter less time for K = 2 and rows of 8 KiB.
+  const TokenPacker packer(context, x, rows);
+  const std::int64_t rows_per_token = 1 + plan.num_rows() / plan.num_tokens;
+  const std::int64_t grain = std::max<std::int64_t>(1, kGrainBytes / (rows_per_token * row_bytes));
   pool_of(context).for_ranges(
-      plan.num_rows(), grain,
-      [&](std::int64_t begin, std::int64_t end, int) { kernel(job, begin, end); });
+      plan.num_tokens, grain,
+      [&](std::int64_t begin, std::int64_t end, int) { packer.pack(plan, begin, end); });
+  packer.clear_padding(context, plan);
 }
 
 void pack(Context& context, const DevicePlan& plan, ConstMatrixView x, MatrixView rows) {

@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/philox.h"
@@ -112,6 +113,44 @@ TEST(Pack, EveryIsaAndThreadCountGivesTheSameBits) {
       pack(context, plan, in, {out.data(), DType::bf16, kRows, kCols, kCols});
       if (first.empty()) first = out;
       EXPECT_TRUE(out == first) << name_of(isa) << " on " << threads;
+    }
+  }
+}
+
+// Plans of make_plan are packed token by token: to the same rows, padding cleared.
+TEST(Pack, PlansOfRoutingsFollowTheFormula) {
+  constexpr std::int64_t kTokens = 150, kCols = 33;
+  Routing routing{
+      .num_tokens = kTokens, .num_experts = 5, .token_begin = {0}, .expert = {}, .weight = {}};
+  const Philox random(7, 1);
+  for (std::int64_t t = 0; t < kTokens; ++t) {
+    for (std::int32_t e = 0; e < 5; ++e) {
+      if (random.uniform(static_cast<std::uint64_t>(5 * t + e)) < 0.4f) continue;
+      routing.expert.push_back(e);
+      routing.weight.push_back(0.25f);
+    }
+    routing.token_begin.push_back(routing.num_assignments());
+  }
+  std::vector<float> x(kTokens * kCols);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = random.normal(i);
+  for (const Layout layout : {Layout::compact, Layout::capacity, Layout::block}) {
+    for (const double factor : {0.0, 0.6}) {
+      for (const int threads : {1, 3}) {
+        Context context({.threads = threads, .isa = {}});
+        DispatchPlan plan;
+        make_plan(context, routing, {.layout = layout, .capacity_factor = factor, .block_rows = 8},
+                  plan);
+        std::vector<float> rows(static_cast<std::size_t>(plan.num_rows() * kCols), -1.0f);
+        pack(context, plan, matrix(std::as_const(x).data(), kTokens, kCols),
+             matrix(rows.data(), plan.num_rows(), kCols));
+        for (std::int64_t r = 0; r < plan.num_rows(); ++r) {
+          const std::int32_t token = plan.token_of_row[static_cast<std::size_t>(r)];
+          for (std::int64_t j = 0; j < kCols; ++j) {
+            const float expected = token < 0 ? 0 : x[static_cast<std::size_t>(token * kCols + j)];
+            ASSERT_EQ(rows[static_cast<std::size_t>(r * kCols + j)], expected);
+          }
+        }
+      }
     }
   }
 }
