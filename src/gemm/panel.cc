@@ -62,8 +62,8 @@ void fill(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t*
 }  // namespace
 
 // Parts of deep tiles are used, all rows of a part at once. Tiles an odd number of 512 depths apart
-// spread their parts evenly over the sets of L2: 22 parts of 1600 depths, cut from 14336 each, would
-// otherwise share two fifths of them.
+// spread their parts evenly over the sets of L2: 22 parts of 1600 depths, cut from 14336 each,
+// would otherwise share two fifths of them.
 constexpr std::int64_t tile_depth(std::int64_t depth) noexcept {
   constexpr std::int64_t kUnit = 512;
   return depth <= 8 * kUnit ? depth : (depth + kUnit - 1) / kUnit * kUnit | kUnit;
