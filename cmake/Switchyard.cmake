@@ -6,7 +6,7 @@ target_compile_options(switchyard_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-W
                        -Wnon-virtual-dtor -fno-math-errno -ffp-contract=off>)
 # No contraction either: kernels then give the bits that the emulator and the CPU give.
 target_compile_options(switchyard_options INTERFACE
-                       "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-fmad=false>")
+                       "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-fmad=false;--expt-relaxed-constexpr>")
 if(SWITCHYARD_WERROR)
   target_compile_options(switchyard_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
       "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>")

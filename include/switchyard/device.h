@@ -61,11 +61,11 @@ struct DeviceRouting {
   const std::int64_t* token_begin = nullptr;  ///< [T+1]
   /// [A], or null where per_token > 0: assignment a is of token a / K.
   const std::int32_t* token_of_assignment = nullptr;
-  std::int32_t* expert = nullptr;     ///< [A]
-  float* weight = nullptr;            ///< [A]
-  std::int32_t* bad_token = nullptr;  ///< [1] the first token that could not be routed, or T
-  /// [chunks, E] assignments of each expert among each kChunkTokens tokens, where a strategy has
-  /// counted them, or null.
+  std::int32_t* expert = nullptr;  ///< [A]
+  float* weight = nullptr;         ///< [A]
+  /// Of each chunk, 32 tokens in order: the first that could not be routed, or -1 [chunks], and the
+  /// assignments of each expert [chunks, E]. Null in a routing that came from the host.
+  std::int32_t* bad_token_of_chunk = nullptr;
   std::int32_t* count_of_chunk = nullptr;
   DeviceBuffer memory;
 };
@@ -96,6 +96,12 @@ void copy(Context& context, const DeviceRouting& from, Routing& to);
 /// Waits.
 void copy(Context& context, const DispatchPlan& from, DevicePlan& to);
 void copy(Context& context, const DevicePlan& from, DispatchPlan& to);
+
+/// plan.h on the device, the same plan. Throws Error(invalid_argument) for more than 1024 experts,
+/// drop policy probs, and capacity layout with capacity_factor 0, whose C the host would have to
+/// wait for.
+void make_plan(Context& context, const DeviceRouting& routing, const PlanOptions& options,
+               DevicePlan& plan);
 
 /// pack.h on the device; x [T, H], rows [at least max_rows, H]. Rows from expert_begin[E] on are
 /// left as they are.

@@ -5,8 +5,11 @@
 #include "base/check.h"
 #include "base/context.h"
 #include "base/cpu.h"
+#include "combine/combine_device.h"
 #include "combine/combine_impl.h"
 #include "combine/combine_kernel.h"
+#include "cuda/gpu.h"
+#include "switchyard/device.h"
 
 namespace switchyard {
 namespace {
@@ -64,6 +67,22 @@ void combine(Context& context, const DispatchPlan& plan, ConstMatrixView rows, M
   pool_of(context).for_ranges(
       plan.num_tokens, grain,
       [&](std::int64_t begin, std::int64_t end, int) { kernel(job, begin, end); });
+}
+
+void combine(Context& context, const DevicePlan& plan, ConstMatrixView rows, MatrixView out,
+             bool accumulate) {
+  require_shape("out", out, plan.num_tokens, out.cols, Device::cuda);
+  require(rows.rows >= plan.max_rows, "rows has {} rows: expected at least max_rows, {}", rows.rows,
+          plan.max_rows);
+  require_shape("rows", rows, rows.rows, out.cols, Device::cuda);
+  require(rows.dtype == out.dtype, "rows is {}: expected {} as out", name_of(rows.dtype),
+          name_of(out.dtype));
+  if (out.cols == 0 || plan.num_tokens == 0) return;
+  const auto element = static_cast<std::int64_t>(size_of(out.dtype));
+  combine_on_device(
+      cuda::gpu_of(context), out.dtype, plan.num_tokens,
+      {rows.data, rows.row_stride * element, plan.token_begin, plan.row_of_assignment,
+       plan.weight_of_assignment, out.data, out.row_stride * element, out.cols, accumulate, false});
 }
 
 }  // namespace switchyard

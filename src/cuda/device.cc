@@ -100,14 +100,14 @@ void cuda::shape_routing(Context& context, std::int64_t num_tokens, int num_expe
   const auto token = pieces.add<std::int32_t>(per_token > 0 ? 0 : num_assignments);
   const auto expert = pieces.add<std::int32_t>(num_assignments);
   const auto weight = pieces.add<float>(num_assignments);
-  const auto bad = pieces.add<std::int32_t>(1);
+  const auto bad = pieces.add<std::int32_t>(chunks);
   const auto count = pieces.add<std::int32_t>(per_token > 0 ? chunks * num_experts : 0);
   std::byte* data = routing.memory.reserve(context, pieces.bytes());
   routing.token_begin = at<std::int64_t>(data, begin);
   routing.token_of_assignment = per_token > 0 ? nullptr : at<std::int32_t>(data, token);
   routing.expert = at<std::int32_t>(data, expert);
   routing.weight = at<float>(data, weight);
-  routing.bad_token = at<std::int32_t>(data, bad);
+  routing.bad_token_of_chunk = at<std::int32_t>(data, bad);
   routing.count_of_chunk = per_token > 0 ? at<std::int32_t>(data, count) : nullptr;
 }
 
@@ -155,19 +155,21 @@ void copy(Context& context, const Routing& from, DeviceRouting& to) {
     }
     upload(gpu, const_cast<std::int32_t*>(to.token_of_assignment), token);
   }
-  to.count_of_chunk = nullptr;  // nobody has counted
-  const auto none = static_cast<std::int32_t>(tokens);
-  gpu.copy_to_device(to.bad_token, &none, sizeof none);
+  to.bad_token_of_chunk = to.count_of_chunk = nullptr;  // nobody has looked
   gpu.synchronize();
 }
 
 void copy(Context& context, const DeviceRouting& from, Routing& to) {
   cuda::Gpu& gpu = cuda::gpu_of(context);
-  std::int32_t bad_token = 0;
-  gpu.copy_to_host(&bad_token, from.bad_token, sizeof bad_token);
-  require(bad_token >= from.num_tokens,
-          "the logits of token {} hold a NaN or nothing above -inf: expected a largest one",
-          bad_token);
+  if (from.bad_token_of_chunk != nullptr) {
+    std::vector<std::int32_t> bad;
+    download(gpu, bad, from.bad_token_of_chunk, cuda::num_chunks(from.num_tokens));
+    for (const std::int32_t token : bad) {
+      require(token < 0,
+              "the logits of token {} hold a NaN or nothing above -inf: expected a largest one",
+              token);
+    }
+  }
   to.num_tokens = from.num_tokens;
   to.num_experts = from.num_experts;
   download(gpu, to.token_begin, from.token_begin, from.num_tokens + 1);

@@ -14,6 +14,13 @@
 #include "cuda/simt_host.h"
 #endif
 
+// Unrolls the loop that follows, whose bounds are constants.
+#if defined(__CUDACC__)
+#define SWITCHYARD_UNROLL _Pragma("unroll")
+#else
+#define SWITCHYARD_UNROLL
+#endif
+
 namespace switchyard::simt {
 
 inline constexpr int kWarp = 32;

@@ -1,7 +1,4 @@
 #include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <type_traits>
 
 #include "cuda/launch.h"
 #include "pack/pack_cuda.h"

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
 #include "cuda/simt.h"
 
 // pack_kernel.h on a device: a warp copies a row, 16 bytes a lane where everything is aligned to

@@ -6,8 +6,11 @@
 
 #include "base/check.h"
 #include "base/context.h"
+#include "cuda/device_layout.h"
+#include "cuda/gpu.h"
 #include "plan/counts.h"
 #include "plan/drop_policy.h"
+#include "plan/plan_device.h"
 #include "plan/plan_impl.h"
 #include "plan/ranking.h"
 #include "plan/validate_routing.h"
@@ -51,18 +54,21 @@ void require_options(const PlanOptions& options) {
   }
 }
 
-std::int64_t capacity_of(const PlanOptions& options, const Routing& routing,
-                         std::span<const std::int64_t> assigned) {
-  if (options.capacity_factor == 0) {
-    return options.layout == Layout::capacity ? std::ranges::max(assigned) : 0;
-  }
+std::int64_t limit_of(const PlanOptions& options, std::int64_t num_assignments, int num_experts) {
   const double capacity =
-      std::ceil(options.capacity_factor * static_cast<double>(routing.num_assignments()) /
-                routing.num_experts);
+      std::ceil(options.capacity_factor * static_cast<double>(num_assignments) / num_experts);
   require(capacity <= static_cast<double>(kMaxRows),
           "capacity_factor is {}: a capacity of {} rows per expert is more than {}",
           options.capacity_factor, capacity, kMaxRows);
   return static_cast<std::int64_t>(capacity);
+}
+
+std::int64_t capacity_of(const PlanOptions& options, const Routing& routing,
+                         std::span<const std::int64_t> assigned) {
+  if (options.capacity_factor > 0) {
+    return limit_of(options, routing.num_assignments(), routing.num_experts);
+  }
+  return options.layout == Layout::capacity ? std::ranges::max(assigned) : 0;
 }
 
 void lay_out_experts(const PlanOptions& options, std::span<const std::int64_t> assigned,
@@ -321,6 +327,36 @@ void make_plan_counted(Context& context, const Routing& routing, AssignmentCount
 void make_plan(Context& context, const Routing& routing, const PlanOptions& options,
                DispatchPlan& plan) {
   make_plan_by(rank_by_counting, context, routing, options, plan);
+}
+
+void make_plan(Context& context, const DeviceRouting& routing, const PlanOptions& options,
+               DevicePlan& plan) {
+  require_options(options);
+  cuda::Gpu& gpu = cuda::gpu_of(context);
+  const std::int64_t num_experts = routing.num_experts, assigned = routing.num_assignments;
+  require(num_experts >= 1 && num_experts <= plan_cuda::kMaxDeviceExperts,
+          "routing has {} experts: a plan on a device takes 1 to {}", num_experts,
+          plan_cuda::kMaxDeviceExperts);
+  const bool drops = options.capacity_factor > 0;
+  require(!drops || options.drop_policy == DropPolicy::position,
+          "drop_policy is {}: on a device plans drop by position only",
+          name_of(options.drop_policy));
+  require(drops || options.layout != Layout::capacity,
+          "capacity_factor is 0 in capacity layout, where C is the fullest expert's rows: on a "
+          "device, where the host does not see them, expected more than 0");
+  plan.layout = options.layout;
+  plan.capacity = drops ? limit_of(options, assigned, routing.num_experts) : 0;
+  // What the layout can take at most: the host does not wait to see what it took.
+  std::int64_t rows = assigned;
+  if (drops) rows = std::min(rows, num_experts * plan.capacity);
+  if (options.layout == Layout::capacity) rows = num_experts * plan.capacity;
+  if (options.layout == Layout::block) {
+    rows += std::min(num_experts, assigned) * (options.block_rows - 1);
+  }
+  require(rows <= kMaxRows, "the {} layout of this routing may have {} rows: expected at most {}",
+          name_of(plan.layout), rows, kMaxRows);
+  cuda::shape_plan(context, routing.num_tokens, routing.num_experts, assigned, rows, plan);
+  plan_cuda::plan_on_device(gpu, routing, options, plan);
 }
 
 }  // namespace switchyard
