@@ -97,6 +97,19 @@ void copy(Context& context, const DeviceRouting& from, Routing& to);
 void copy(Context& context, const DispatchPlan& from, DevicePlan& to);
 void copy(Context& context, const DevicePlan& from, DispatchPlan& to);
 
+/// Whether route() of a DeviceRouting knows the strategy: those that look at one token's logits
+/// only. hash, random and noisy_topk, which draw random numbers, and the strategies that look at
+/// all tokens run on the CPU.
+bool routes_on_device(const Strategy& strategy) noexcept;
+
+/// routing.h on the device, the same bits: one kernel, which also counts for make_plan. Logits and
+/// bias are memory of the device; a token whose logits hold a NaN or nothing above -inf gets
+/// weights NaN, and copy() to the host throws.
+/// Throws Error(unavailable) for a strategy that is not on the device, Error(invalid_argument) for
+/// more than 1024 experts or top_k > 16.
+void route(Context& context, const Strategy& strategy, const RouterInput& input,
+           const RouterParams& params, DeviceRouting& routing);
+
 /// plan.h on the device, the same plan. Throws Error(invalid_argument) for more than 1024 experts,
 /// drop policy probs, and capacity layout with capacity_factor 0, whose C the host would have to
 /// wait for.

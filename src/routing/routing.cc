@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "routing/route_device.h"
 
 namespace switchyard {
 
@@ -46,12 +47,12 @@ void validate_params(const RouterParams& params, int num_experts) {
           num_kept, params.topk_group, params.n_group);
 }
 
-void validate_logits(const ConstMatrixView& logits) {
+void validate_logits(const ConstMatrixView& logits, Device device = Device::cpu) {
   require(logits.dtype == DType::f32, "logits are {}: expected f32", name_of(logits.dtype));
   require(logits.rows >= 0, "logits have {} rows: expected 0 or more tokens", logits.rows);
   require(logits.cols >= 1 && logits.cols <= kMaxExperts,
           "logits have {} columns: expected 1 to {} experts", logits.cols, kMaxExperts);
-  require_shape("logits", logits, logits.rows, logits.cols);
+  require_shape("logits", logits, logits.rows, logits.cols, device);
 }
 
 void validate_input(const RouterInput& input) {
@@ -117,6 +118,14 @@ void route(Context& context, const Strategy& strategy, const RouterInput& input,
   validate_input(input);
   validate_params(params, static_cast<int>(input.logits.cols));
   strategy.route(context, input, params, routing);
+}
+
+void validate_device_input(const RouterInput& input, const RouterParams& params) {
+  validate_logits(input.logits, Device::cuda);
+  require(input.bias.empty() || std::ssize(input.bias) == input.logits.cols,
+          "bias has {} elements: expected {}, one per expert, or none", input.bias.size(),
+          input.logits.cols);
+  validate_params(params, static_cast<int>(input.logits.cols));
 }
 
 void route_soft(Context& context, const Strategy& strategy, const RouterInput& input,
