@@ -44,6 +44,11 @@ struct StageTimes {
 
 /// logits -> route -> plan -> pack -> experts -> combine. With a strategy that mixes pack and
 /// combine are dense products with the two matrices of its SoftRouting.
+///
+/// On a context with a CUDA device x and out are the device's, weights the host's. Work is put into
+/// the stream (device.h); times are the device's and reading them waits. Error(unavailable) for
+/// what runs on the CPU only: strategies that are not on the device, routers that are not linear or
+/// not of the tokens' dtype, shared_gate.
 class MoeLayer {
  public:
   /// Prepacks the weights. Throws Error(invalid_argument) naming the tensor that does not fit.
@@ -66,8 +71,12 @@ class MoeLayer {
   void forward(Context& context, ConstMatrixView x, const Routing& routing, MatrixView out,
                StageTimes* times = nullptr);
 
-  const Routing& routing() const noexcept;    ///< of the last forward
-  const DispatchPlan& plan() const noexcept;  ///< of the last forward; of slots where it mixed
+  /// On a device: waits, and makes routing() and plan() those of the last forward. Throws
+  /// Error(invalid_argument) naming the token where logits held a NaN.
+  void fetch(Context& context);
+
+  const Routing& routing() const noexcept;           ///< of the last forward, or fetch on a device
+  const DispatchPlan& plan() const noexcept;         ///< the same; of slots where it mixed
   const SoftRouting& soft_routing() const noexcept;  ///< of the last forward, where it mixed
   const Experts& experts() const noexcept;
 

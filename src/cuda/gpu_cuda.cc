@@ -159,7 +159,11 @@ void Graph::launch(Gpu& gpu) {
 }
 
 std::shared_ptr<Gpu> open_gpu() {
-  int count = 0;
+  int driver = 0, count = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    throw Error(ErrorCode::unavailable,
+                "device cuda is not available: this machine has no NVIDIA driver");
+  }
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
     throw Error(ErrorCode::unavailable,

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/context.h"
 #include "gemm/dense.h"
+#include "layer/device_layer.h"
 #include "layer/mix.h"
 #include "layer/router.h"
 #include "plan/counts.h"
@@ -113,8 +114,12 @@ struct MoeLayer::Impl {
         num_experts(weights.experts.up.count),
         hidden(weights.experts.up.cols),
         bias(weights.bias.begin(), weights.bias.end()),
-        experts(std::move(prepacked)),
-        router(context, weights.router, config.dtype) {
+        experts(std::move(prepacked)) {
+    if (context.device() == Device::cuda) {
+      on_device = std::make_unique<DeviceLayer>(context, config, weights, experts);
+      return;
+    }
+    router.emplace(context, weights.router, config.dtype);
     if (weights.router_noise.data != nullptr) {
       router_noise.emplace(context, weights.router_noise, config.dtype);
     }
@@ -126,9 +131,10 @@ struct MoeLayer::Impl {
   }
 
   void check(ConstMatrixView x, MatrixView out) const {
+    const Device device = on_device != nullptr ? Device::cuda : Device::cpu;
     require(x.cols == hidden, "x has {} columns: expected the hidden size {}", x.cols, hidden);
-    require_shape("x", x, x.rows, hidden);
-    require_shape("out", out, x.rows, hidden);
+    require_shape("x", x, x.rows, hidden, device);
+    require_shape("out", out, x.rows, hidden, device);
     require(x.dtype == config.dtype && out.dtype == config.dtype,
             "x is {} and out is {}: expected the layer's {}", name_of(x.dtype), name_of(out.dtype),
             name_of(config.dtype));
@@ -143,7 +149,7 @@ struct MoeLayer::Impl {
     Arena::Scope scope(arena_of(context));
     const MatrixView logits =
         matrix(scope.take<float>(x.rows * num_experts).data(), x.rows, num_experts);
-    router.logits(context, x, logits);
+    router->logits(context, x, logits);
     RouterInput input{logits, bias, {}};
     if (router_noise.has_value()) {
       const MatrixView noise =
@@ -161,7 +167,7 @@ struct MoeLayer::Impl {
     Arena::Scope scope(arena_of(context));
     const std::int64_t slots = num_experts * config.router.slots_per_expert;
     const MatrixView logits = matrix(scope.take<float>(x.rows * slots).data(), x.rows, slots);
-    router.logits(context, x, logits);
+    router->logits(context, x, logits);
     clock.end_of(&StageTimes::logits);
     route_soft(context, config.strategy, {logits, {}, {}}, config.router, soft_routing);
     clock.end_of(&StageTimes::select);
@@ -219,7 +225,8 @@ struct MoeLayer::Impl {
   std::vector<float> bias;
   std::shared_ptr<Experts> experts;
   std::unique_ptr<Experts> shared;
-  Router router;
+  std::unique_ptr<DeviceLayer> on_device;  ///< what computes, where the context has a device
+  std::optional<Router> router;
   std::optional<gemm::DenseProduct> shared_gate, router_noise;
   Routing routing;
   AssignmentCounts counts;  // of `routing`, where it was selected here
@@ -245,6 +252,7 @@ MoeLayer& MoeLayer::operator=(MoeLayer&&) noexcept = default;
 
 void MoeLayer::forward(Context& context, ConstMatrixView x, MatrixView out, StageTimes* times) {
   impl_->check(x, out);
+  if (impl_->on_device != nullptr) return impl_->on_device->forward(context, x, out, times);
   StageClock clock(times);
   Arena::Scope scope(arena_of(context));
   if (impl_->config.strategy.is_soft()) return impl_->mix_tokens(context, x, out, clock);
@@ -262,14 +270,25 @@ void MoeLayer::forward(Context& context, ConstMatrixView x, const Routing& routi
           routing.num_tokens, x.rows);
   require(routing.num_experts == impl_->num_experts, "routing is for {} experts: expected {}",
           routing.num_experts, impl_->num_experts);
+  if (impl_->on_device != nullptr) {
+    return impl_->on_device->forward(context, x, routing, out, times);
+  }
   if (&routing != &impl_->routing) impl_->routing = routing;
   impl_->counts.hold = false;
   StageClock clock(times);
   impl_->dispatch(context, x, out, clock);
 }
 
-const Routing& MoeLayer::routing() const noexcept { return impl_->routing; }
-const DispatchPlan& MoeLayer::plan() const noexcept { return impl_->plan; }
+void MoeLayer::fetch(Context& context) {
+  if (impl_->on_device != nullptr) impl_->on_device->fetch(context);
+}
+
+const Routing& MoeLayer::routing() const noexcept {
+  return impl_->on_device != nullptr ? impl_->on_device->routing() : impl_->routing;
+}
+const DispatchPlan& MoeLayer::plan() const noexcept {
+  return impl_->on_device != nullptr ? impl_->on_device->plan() : impl_->plan;
+}
 const SoftRouting& MoeLayer::soft_routing() const noexcept { return impl_->soft_routing; }
 const Experts& MoeLayer::experts() const noexcept { return *impl_->experts; }
 
