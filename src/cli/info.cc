@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/cpu.h"
+#include "bench/device_limits.h"
 #include "bench/environment.h"
 #include "bench/limits.h"
 #include "bench/memory.h"
@@ -16,6 +17,7 @@
 #include "cli/text.h"
 #include "cli/verbs.h"
 #include "combine/combine_impl.h"
+#include "cuda/gpu.h"
 #include "gemm/kernel.h"
 #include "pack/pack_impl.h"
 #include "switchyard/context.h"
@@ -177,6 +179,44 @@ Section peak_section(const Ceilings& c) {
   return section;
 }
 
+Section device_section(const cuda::GpuInfo& gpu) {
+  const auto version_text = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
+  return {"CUDA device",
+          "device",
+          {text_fact("model", gpu.name),
+           text_fact("compute_capability", fmt::format("{}.{}", gpu.major, gpu.minor)),
+           {"multiprocessors", "multiprocessors", fmt::format("{}", gpu.multiprocessors),
+            gpu.multiprocessors},
+           bytes_fact("memory_bytes", "memory", gpu.memory_bytes),
+           bytes_fact("l2_bytes", "L2", gpu.l2_bytes),
+           text_fact("driver", version_text(gpu.driver)),
+           text_fact("runtime", version_text(gpu.runtime))}};
+}
+
+Fact microseconds_fact(std::string key, std::string label, double seconds) {
+  return {std::move(key), std::move(label), fmt::format("{:.2f} us", seconds * 1e6), seconds};
+}
+
+Section device_ceilings_section(const DeviceCeilings& c) {
+  Section section{"Of the device, measured",
+                  "device_ceilings",
+                  {rate_fact("copy_bw", "copy, read + written", c.copy_bw, "B"),
+                   rate_fact("gather_bw", "gather of rows, read + written", c.gather_bw, "B"),
+                   microseconds_fact("launch_s", "small work in a stream", c.launch_s),
+                   microseconds_fact("graph_launch_s", "small work in a graph", c.graph_launch_s)}};
+  for (const auto& [dtype, peak] : c.peak_flops) {
+    section.facts.push_back(rate_fact("peak_" + dtype, "product of " + dtype, peak, "FLOP"));
+  }
+  return section;
+}
+
+void print_device(PrintFormat format, bool measure) {
+  Context context({.device = Device::cuda});
+  std::vector<Section> sections = {build_section(), device_section(cuda::gpu_of(context).info())};
+  if (measure) sections.push_back(device_ceilings_section(measure_device_ceilings(context)));
+  print(format == PrintFormat::json ? json_of(sections) : table_of(sections));
+}
+
 void print_machine(PrintFormat format, bool measure) {
   std::vector<Section> sections = {build_section(), cpu_section(),     memory_section(),
                                    isa_section(),   kernels_section(), parts_section()};
@@ -221,7 +261,7 @@ void print_strategies(PrintFormat format) {
 
 Status run_info(std::span<const std::string> args, const std::string&) {
   std::string topic;
-  bool measure = false;
+  bool measure = false, on_device = false;
   PrintFormat format = PrintFormat::table;
   const CommandLine line{
       .verb = "info",
@@ -234,6 +274,15 @@ Status run_info(std::span<const std::string> args, const std::string&) {
                     "",
                     "also measure what this machine can do: bandwidths and matrix peaks",
                     [&](const std::string&) { measure = true; }},
+                   {{"--device"},
+                    "NAME",
+                    "cpu or cuda (cpu): cuda prints the CUDA device instead of the machine",
+                    [&](const std::string& name) {
+                      constexpr std::string_view kDevices[] = {"cpu", "cuda"};
+                      on_device = name == "cuda";
+                      require(on_device || name == "cpu", "{}",
+                              unknown_name("device", name, kDevices));
+                    }},
                    print_format_option(format)}}},
   };
   if (!parse(line, args)) {
@@ -242,7 +291,9 @@ Status run_info(std::span<const std::string> args, const std::string&) {
   }
   constexpr std::string_view kTopics[] = {"strategies"};
   require(topic.empty() || topic == kTopics[0], "{}", unknown_name("topic", topic, kTopics));
-  if (topic.empty()) {
+  if (topic.empty() && on_device) {
+    print_device(format, measure);
+  } else if (topic.empty()) {
     print_machine(format, measure);
   } else {
     print_strategies(format);

@@ -33,7 +33,7 @@ class LayerOnDevice : public cuda::DeviceTest {
     std::vector<float> weights(static_cast<std::size_t>(kExperts * kHidden));
     const Philox random(3, 1);
     for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = random.normal(i);
-    LayerConfig config{.strategy = registry_.find(strategy), .plan = options};
+    LayerConfig config{.strategy = registry_.find(strategy), .router = {}, .plan = options};
     config.router.top_k = 3;
     LayerWeights layer_weights;
     layer_weights.router = matrix(weights.data(), kExperts, kHidden);
