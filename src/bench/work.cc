@@ -71,8 +71,7 @@ double peak_of(const Ceilings& ceilings, std::string_view isa) {
 }
 
 double peak_of(const Ceilings& ceilings, std::string_view isa, const WeightFormat& weights) {
-  const bool widened = weights.quant == QuantFormat::int4 && isa == name_of(Isa::amx_bf16);
-  if (!weights.quant || widened) return peak_of(ceilings, isa);
+  if (!weights.quant) return peak_of(ceilings, isa);
   return ceilings.peak(isa, "int8").value_or(0);
 }
 

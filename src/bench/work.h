@@ -35,8 +35,7 @@ Limit bandwidth_limit(double bytes, double bandwidth) noexcept;
 /// The matrix peak of what a kernel of `isa` multiplies: bf16 where the name says so, else f32.
 /// 0 when it was not measured.
 double peak_of(const Ceilings& ceilings, std::string_view isa);
-/// The same for experts' weights: int8 where they are multiplied as such, which int4 ones are
-/// except by tiles, which take them widened to bf16.
+/// The same for experts' weights: integer ones are multiplied as 8-bit integers.
 double peak_of(const Ceilings& ceilings, std::string_view isa, const WeightFormat& weights);
 
 /// limit_of, where a ceiling that was not measured (0) limits nothing.

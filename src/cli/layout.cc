@@ -72,8 +72,7 @@ Isa isa_of(const Given& given) {
 std::string quant_kernel_name(Isa cap, QuantFormat format) {
   for (const gemm::QuantKernel& kernel : gemm::quant_kernels()) {
     if (kernel.isa > cap || kernel.weights != format) continue;
-    return fmt::format("{} {} x {}", name_of(kernel.isa),
-                       kernel.wants_tiles ? "bf16 tiles" : "int8 rows", name_of(format));
+    return fmt::format("{} int8 rows x {}", name_of(kernel.isa), name_of(format));
   }
   return "none";
 }

@@ -40,6 +40,16 @@ struct GemmArgs {
   std::int64_t prefetch_bytes;
 };
 
+/// A part of weights needed later: of each of the streams in which they are fetched, stride bytes
+/// apart, some pairs of lines.
+struct PrefetchPairs {
+  static constexpr std::int64_t kStreams = 16;
+  static constexpr std::int64_t kPair = 128;
+  const std::byte* first = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t pairs = 0;
+};
+
 using GemmFn = void (*)(const GemmArgs&) noexcept;
 
 /// Thread state around a run of kernel calls: the AMX tile configuration. Nothing for the others.

@@ -26,9 +26,14 @@ class Prefetcher {
       : Prefetcher(args.prefetch, args.prefetch_bytes, steps) {}
 
   Prefetcher(const std::byte* weights, std::int64_t bytes, std::int64_t steps) noexcept
-      : next_(weights),
-        part_(bytes / (kStreams * kPair) * kPair),
-        left_(bytes / (kStreams * kPair) * kStreams),
+      : Prefetcher(
+            PrefetchPairs{weights, bytes / (kStreams * kPair) * kPair, bytes / (kStreams * kPair)},
+            steps) {}
+
+  Prefetcher(const PrefetchPairs& pairs, std::int64_t steps) noexcept
+      : next_(pairs.first),
+        part_(pairs.stride),
+        left_(pairs.pairs * kStreams),
         pairs_(left_),
         steps_(steps) {}
 
@@ -41,8 +46,8 @@ class Prefetcher {
   }
 
  private:
-  static constexpr std::int64_t kStreams = 16;
-  static constexpr std::int64_t kPair = 128;
+  static constexpr std::int64_t kStreams = PrefetchPairs::kStreams;
+  static constexpr std::int64_t kPair = PrefetchPairs::kPair;
 
   const std::byte* next_;
   std::int64_t part_;

@@ -57,7 +57,7 @@ TensorLayout prepack_layout(const QuantOptions& options, std::int64_t rows, std:
     const std::int64_t scales = kStripeColumns * 4;
     return over_stripes({1024, 4, k, depth * kStripeColumns + scales}, rows, gated);
   }
-  const std::int64_t depth = round_up(cols, std::max(kQuantDepthUnit, options.group));
+  const std::int64_t depth = round_up(cols, kInt4DepthUnit);
   const TensorLayout k(int_tuple(4, 2, depth / 8), int_tuple(2, 1, 256));
   const std::int64_t groups = depth / options.group;
   const std::int64_t bytes =

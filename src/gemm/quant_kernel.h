@@ -9,9 +9,12 @@ namespace switchyard::gemm {
 
 /// Depth to which integer stripes and rows are padded.
 inline constexpr std::int64_t kQuantDepthUnit = 64;
+inline constexpr std::int64_t kInt4DepthUnit = 128;
 /// Codes of zero in symmetric weights.
 inline constexpr std::int32_t kZeroOfInt8 = 128;
 inline constexpr std::int32_t kZeroOfInt4 = 8;
+/// What a kernel may use besides its arguments.
+inline constexpr std::int64_t kQuantScratchBytes = 36 << 10;
 
 /// The contract: for one stripe of unsigned codes u with scales s and zero points z, and rows of
 /// signed 8-bit activations a with scales t,
@@ -21,7 +24,9 @@ inline constexpr std::int32_t kZeroOfInt4 = 8;
 ///
 /// over k in [0, depth), in parts [k_begin, k_end): acc holds something of the kernel's own between
 /// parts, and the result after the last. acc is [rows rounded up to 16, 32] f32, 64-byte aligned.
-/// The sum over k is an exact integer; z is taken off with the rows' own sums.
+/// The sum over k is an exact integer; z is taken off with the rows' own sums. The int4 kernel for
+/// AMX, given more than 16 rows and groups below 128, first brings the groups of 512 to one scale
+/// (docs/numerics.md).
 ///
 /// A stripe holds 32 columns, each part contiguous, the whole a multiple of 64 bytes:
 ///   int8  codes  (k, j) at [k / 64][j / 16][k % 64 / 4][j % 16][k % 4]: the AMX B tile, twice
@@ -30,23 +35,21 @@ inline constexpr std::int32_t kZeroOfInt4 = 8;
 ///         scales [depth / group][32] f16
 ///         zeros  [depth / group][32] 8 bits, only with zero_points
 struct QuantArgs {
-  const void* panel;  ///< s8: row r at r * panel_stride bytes; bf16: tiles of gemm_kernel.h,
-                      ///< from k_begin, panel_stride in elements
-  std::int64_t panel_stride;     ///< s8: a multiple of 64; rows up to the next 16 can be read
+  const std::int8_t* panel;      ///< a, row r at r * panel_stride
+  std::int64_t panel_stride;     ///< a multiple of 64; rows up to the next 16 can be read
   const float* row_scale;        ///< t [rows]
   const std::int32_t* row_sums;  ///< minus the sum of a over each group, [rows, sums_stride]; for
                                  ///< int8 the whole depth is one group
   std::int64_t sums_stride;
   const std::byte* stripe;
-  std::int64_t depth;  ///< whole, padded to the larger of 64 and group
+  std::int64_t depth;  ///< whole, padded to 64 (int8) or 128 (int4)
   std::int64_t k_begin, k_end;
   std::int64_t group;
   bool zero_points;
   float* acc;
   std::int64_t rows;   ///< >= 1
-  std::byte* scratch;  ///< scratch_bytes(k_end - k_begin), 64-byte aligned
-  const std::byte* prefetch;
-  std::int64_t prefetch_bytes;
+  std::byte* scratch;  ///< kQuantScratchBytes, 64-byte aligned
+  PrefetchPairs prefetch;
 };
 
 using QuantFn = void (*)(const QuantArgs&) noexcept;
@@ -64,8 +67,8 @@ struct RowArgs {
 
 using RowFn = float (*)(const RowArgs&) noexcept;
 
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, panel, min_rows) \
-  void quant_##weights##_##panel##_##isa(const QuantArgs& args) noexcept;
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows) \
+  void quant_##weights##_##isa(const QuantArgs& args) noexcept;
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element) \
   float quant_row_##element##_##isa(const RowArgs& args) noexcept;
 #include "gemm/quant_kernels.inc"

@@ -44,11 +44,11 @@ float quantize_row(const RowArgs& q) noexcept {
 
 }  // namespace
 
-void quant_int8_s8_portable(const QuantArgs& q) noexcept {
+void quant_int8_portable(const QuantArgs& q) noexcept {
   float scales[kStripeColumns];
   std::memcpy(scales, q.stripe + q.depth * kStripeColumns, sizeof scales);
   for (std::int64_t r = 0; r < q.rows; ++r) {
-    const auto* a = static_cast<const std::int8_t*>(q.panel) + r * q.panel_stride;
+    const auto* a = q.panel + r * q.panel_stride;
     float* acc = q.acc + r * kStripeColumns;
     for (std::int64_t j = 0; j < kStripeColumns; ++j) {
       std::int32_t sum = q.k_begin > 0 ? std::bit_cast<std::int32_t>(acc[j]) : 0;
@@ -63,12 +63,12 @@ void quant_int8_s8_portable(const QuantArgs& q) noexcept {
   }
 }
 
-void quant_int4_s8_portable(const QuantArgs& q) noexcept {
+void quant_int4_portable(const QuantArgs& q) noexcept {
   const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2;
   const auto* zeros =
       reinterpret_cast<const std::uint8_t*>(scales + q.depth / q.group * kStripeColumns * 2);
   for (std::int64_t r = 0; r < q.rows; ++r) {
-    const auto* a = static_cast<const std::int8_t*>(q.panel) + r * q.panel_stride;
+    const auto* a = q.panel + r * q.panel_stride;
     float* acc = q.acc + r * kStripeColumns;
     for (std::int64_t j = 0; j < kStripeColumns; ++j) {
       float total = q.k_begin > 0 ? acc[j] : 0;

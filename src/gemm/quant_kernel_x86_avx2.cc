@@ -32,7 +32,7 @@ inline __m256i widen(__m256i sums16, short weight) noexcept {
 
 template <int rows>
 inline void int4_quarter(const QuantArgs& q, std::int64_t row, int quarter) noexcept {
-  const auto* a = static_cast<const std::int8_t*>(q.panel) + row * q.panel_stride;
+  const auto* a = q.panel + row * q.panel_stride;
   float* acc = q.acc + row * kStripeColumns + quarter * 8;
   const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2;
   const std::byte* zeros = scales + q.depth / q.group * kStripeColumns * 2;
@@ -84,7 +84,7 @@ inline void int4_quarter(const QuantArgs& q, std::int64_t row, int quarter) noex
 
 template <int rows>
 inline void int8_quarter(const QuantArgs& q, std::int64_t row, int quarter) noexcept {
-  const auto* a = static_cast<const std::int8_t*>(q.panel) + row * q.panel_stride;
+  const auto* a = q.panel + row * q.panel_stride;
   float* acc = q.acc + row * kStripeColumns + quarter * 8;
   const __m256i low_half = _mm256_set1_epi8(15);
   __m256i sum[rows];
@@ -129,7 +129,7 @@ using Quarter = void (*)(const QuantArgs&, std::int64_t, int) noexcept;
 
 inline void all_rows(const QuantArgs& q, const Quarter (&block)[4]) noexcept {
   const std::int64_t blocks = (q.rows + 3) / 4;
-  Prefetcher prefetcher(q.prefetch, q.prefetch_bytes, blocks * 4);
+  Prefetcher prefetcher(q.prefetch, blocks * 4);
   for (std::int64_t r = 0; r < q.rows; r += 4) {
     const std::int64_t rows = q.rows - r < 4 ? q.rows - r : 4;
     for (int quarter = 0; quarter < 4; ++quarter) {
@@ -141,13 +141,13 @@ inline void all_rows(const QuantArgs& q, const Quarter (&block)[4]) noexcept {
 
 }  // namespace
 
-void quant_int4_s8_avx2(const QuantArgs& q) noexcept {
+void quant_int4_avx2(const QuantArgs& q) noexcept {
   static constexpr Quarter kBlock[4] = {int4_quarter<1>, int4_quarter<2>, int4_quarter<3>,
                                         int4_quarter<4>};
   all_rows(q, kBlock);
 }
 
-void quant_int8_s8_avx2(const QuantArgs& q) noexcept {
+void quant_int8_avx2(const QuantArgs& q) noexcept {
   static constexpr Quarter kBlock[4] = {int8_quarter<1>, int8_quarter<2>, int8_quarter<3>,
                                         int8_quarter<4>};
   all_rows(q, kBlock);

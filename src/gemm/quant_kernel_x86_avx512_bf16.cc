@@ -29,7 +29,7 @@ inline __m512i four_of_depth(const std::int8_t* a) noexcept {
 
 template <int rows>
 inline void int4_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetcher) noexcept {
-  const auto* a = static_cast<const std::int8_t*>(q.panel) + row * q.panel_stride;
+  const auto* a = q.panel + row * q.panel_stride;
   const std::int32_t* sums = q.row_sums + row * q.sums_stride;
   float* acc = q.acc + row * kStripeColumns;
   const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2;
@@ -93,7 +93,7 @@ inline void int4_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetch
 
 template <int rows>
 inline void int8_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetcher) noexcept {
-  const auto* a = static_cast<const std::int8_t*>(q.panel) + row * q.panel_stride;
+  const auto* a = q.panel + row * q.panel_stride;
   float* acc = q.acc + row * kStripeColumns;
   __m512i sum[rows][2];
 #pragma GCC unroll 12
@@ -137,9 +137,9 @@ inline void int8_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetch
 
 }  // namespace
 
-void quant_int4_s8_avx512_bf16(const QuantArgs& q) noexcept {
+void quant_int4_avx512_bf16(const QuantArgs& q) noexcept {
   const std::int64_t blocks = (q.rows + kInt4Rows - 1) / kInt4Rows;
-  Prefetcher prefetcher(q.prefetch, q.prefetch_bytes, blocks * ((q.k_end - q.k_begin) / q.group));
+  Prefetcher prefetcher(q.prefetch, blocks * ((q.k_end - q.k_begin) / q.group));
   std::int64_t r = 0;
   for (; r + 4 <= q.rows; r += 4) int4_rows<4>(q, r, prefetcher);
   switch (q.rows - r) {
@@ -150,14 +150,13 @@ void quant_int4_s8_avx512_bf16(const QuantArgs& q) noexcept {
   }
 }
 
-void quant_int8_s8_avx512_bf16(const QuantArgs& q) noexcept {
+void quant_int8_avx512_bf16(const QuantArgs& q) noexcept {
   using Block = void (*)(const QuantArgs&, std::int64_t, Prefetcher&) noexcept;
   static constexpr Block kBlock[kInt8Rows] = {
       int8_rows<1>, int8_rows<2>, int8_rows<3>, int8_rows<4>,  int8_rows<5>,  int8_rows<6>,
       int8_rows<7>, int8_rows<8>, int8_rows<9>, int8_rows<10>, int8_rows<11>, int8_rows<12>};
   const std::int64_t blocks = (q.rows + kInt8Rows - 1) / kInt8Rows;
-  Prefetcher prefetcher(q.prefetch, q.prefetch_bytes,
-                        blocks * ((q.k_end - q.k_begin) / kQuantDepthUnit));
+  Prefetcher prefetcher(q.prefetch, blocks * ((q.k_end - q.k_begin) / kQuantDepthUnit));
   for (std::int64_t r = 0; r < q.rows; r += kInt8Rows) {
     const std::int64_t rows = q.rows - r < kInt8Rows ? q.rows - r : kInt8Rows;
     kBlock[rows - 1](q, r, prefetcher);

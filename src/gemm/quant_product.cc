@@ -11,13 +11,12 @@ namespace switchyard::gemm {
 namespace {
 
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element)
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, panel, min_rows) \
-  QuantKernel{Isa::isa,                                        \
-              QuantFormat::weights,                            \
-              std::string_view(#panel) == "bf16",              \
-              min_rows,                                        \
-              quant_##weights##_##panel##_##isa,               \
-              Isa::isa == Isa::amx_bf16 ? kTilesOn : nullptr,  \
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows)       \
+  QuantKernel{Isa::isa,                                       \
+              QuantFormat::weights,                           \
+              min_rows,                                       \
+              quant_##weights##_##isa,                        \
+              Isa::isa == Isa::amx_bf16 ? kTilesOn : nullptr, \
               Isa::isa == Isa::amx_bf16 ? kTilesOff : nullptr},
 #if defined(SWITCHYARD_X86_KERNELS)
 constexpr ThreadStateFn kTilesOn = amx_begin, kTilesOff = amx_end;
@@ -36,7 +35,7 @@ struct RowKernel {
   RowFn run;
 };
 
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, panel, min_rows)
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows)
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element) \
   {Isa::isa, DType::element, quant_row_##element##_##isa},
 constexpr RowKernel kRowKernels[] = {
@@ -57,22 +56,22 @@ std::vector<const QuantKernel*> choose_kernels(Isa cap, QuantFormat format) {
   return chosen;
 }
 
-// Bytes [k_begin, k_end) of rows of activations as the bf16 tiles of gemm_kernel.h, whole tiles.
-void fill_tiles(const std::int8_t* from, std::int64_t stride, std::int64_t rows,
-                std::int64_t k_begin, std::int64_t k_end, bf16* tiles) noexcept {
-  const std::int64_t tile_stride = kTileRows * (k_end - k_begin);
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int8_t* row = from + r * stride;
-    bf16* to = tiles + r / kTileRows * tile_stride + r % kTileRows * kDepthUnit;
-    for (std::int64_t k = k_begin; k < k_end; k += kDepthUnit, to += kTileRows * kDepthUnit) {
-      // Integers up to 127 fill 7 of bf16's 8 bits of precision: truncating loses nothing.
-      for (std::int64_t i = 0; i < kDepthUnit; ++i) {
-        to[i].bits = static_cast<std::uint16_t>(
-            std::bit_cast<std::uint32_t>(static_cast<float>(row[k + i])) >> 16);
-      }
-    }
-  }
+// Finished together, for the reasons of product.cc: whole cache lines, and two in a row of an
+// output written past the caches when it is larger than them.
+constexpr std::int64_t kStripesTogether = 2;
+constexpr std::int64_t kStreamedBytes = 32 << 20;
+
+bool is_streamed(const MatrixView& out) noexcept {
+  const std::int64_t row_bytes = out.row_stride * static_cast<std::int64_t>(size_of(out.dtype));
+  return reinterpret_cast<std::uintptr_t>(out.data) % 64 == 0 && row_bytes % 64 == 0 &&
+         out.rows * row_bytes > kStreamedBytes;
 }
+
+// Stripes are fetched this many bytes at a time while as many before them are used. A line must be
+// asked for some 250 ns before its use; of one 18 KiB stripe, an int4 one of depth 1024, the last
+// line of the first eighth has half of that. One core, one row, GB/s from memory of 20: by 18 KiB
+// 12.0, 36 KiB 17.4, 72 KiB 18.1, 144 KiB 18.2, 288 KiB 17.6.
+constexpr std::int64_t kUnitBytes = 144 << 10;
 
 }  // namespace
 
@@ -90,10 +89,23 @@ struct QuantProduct::Call {
   const std::int32_t* row_index;
   EpilogueFn epilogue;
   const MatrixView& out;
-  // Offsets of a thread's scratch: rows gathered, their scales and sums, bf16 tiles, widened
-  // stripe, accumulators.
-  std::int64_t scales, sums, tiles, widened, acc, bytes;
-  bool partial_sums;
+  bool stream;  // out past the caches
+  // Offsets of a thread's scratch: rows gathered, their scales and sums, the kernel's,
+  // accumulators.
+  std::int64_t scales, sums, kernel, acc, bytes;
+};
+
+/// The rows of a task.
+struct QuantProduct::Rows {
+  const std::int8_t* data;
+  const float* scales;
+  const std::int32_t* sums;
+};
+
+/// What a thread's next task begins with.
+struct QuantProduct::Ahead {
+  const std::byte* stripe = nullptr;
+  std::int64_t stripes = 0;
 };
 
 QuantProduct::QuantProduct(Context& context, QuantWeights weights)
@@ -103,11 +115,9 @@ QuantProduct::QuantProduct(Context& context, QuantWeights weights)
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     quantize_row_[static_cast<std::size_t>(dtype)] = find_quant_row(isa_, dtype);
   }
-  const std::int64_t element = kernels_.front()->wants_tiles ? 2 : 1;
-  blocking_ = choose_blocking(element, weights_.depth(), cache_sizes());
-  const std::int64_t unit = weights_.format() == QuantFormat::int8
-                                ? kQuantDepthUnit
-                                : std::max(kQuantDepthUnit, weights_.group());
+  blocking_ = choose_blocking(1, weights_.depth(), cache_sizes());
+  const std::int64_t unit =
+      weights_.format() == QuantFormat::int8 ? kQuantDepthUnit : kInt4DepthUnit;
   blocking_.depth = std::min(weights_.depth(), round_up(blocking_.depth, unit));
 }
 
@@ -152,106 +162,141 @@ void QuantProduct::run(Context& context, std::span<const Group> groups, const Qu
       tasks_);
   if (tasks_.empty()) return;
 
-  Call call{in, row_index, find_epilogue(isa_, kind, act, out.dtype), out, 0, 0, 0, 0, 0, 0, false};
-  call.partial_sums = blocking_.depth < weights_.depth();
+  Call call{
+      in, row_index, find_epilogue(isa_, kind, act, out.dtype), out, is_streamed(out), 0, 0, 0,
+      0,  0};
   std::int64_t rows = 0, acc = 0;
   for (const Task& task : tasks_) {
-    const std::int64_t stripes = call.partial_sums ? task.stripe_end - task.stripe_begin : 1;
+    const bool whole = part_depth(task) == weights_.depth();
+    const std::int64_t stripes = whole ? kStripesTogether : task.stripe_end - task.stripe_begin;
     rows = std::max(rows, round_up(task.rows, kTileRows));
     acc = std::max(acc, round_up(task.rows, kTileRows) * kStripeColumns * stripes * 4);
   }
-  const bool tiles = kernels_.front()->wants_tiles;
   call.scales = row_index != nullptr ? rows * in.stride : 0;
   call.sums = call.scales + round_up(rows * 4, 64);
-  call.tiles = call.sums + round_up(rows * in.groups * 4, 64);
-  call.widened = call.tiles + (tiles ? rows * blocking_.depth * 2 : 0);
-  call.acc = call.widened + (tiles ? blocking_.depth * kStripeColumns * 2 : 0);
+  call.kernel = call.sums + round_up(rows * in.groups * 4, 64);
+  call.acc = call.kernel + kQuantScratchBytes;
   call.bytes = round_up(call.acc + acc, 64);
   Arena::Scope scope(arena_of(context));
   const auto scratch = scope.take<std::byte>(call.bytes * context.threads());
 
-  const auto first_stripe = [&](std::int64_t i) -> const std::byte* {
-    if (i < 0) return nullptr;
+  const auto group_of = [&](const Task& task) -> const Group& {
+    return groups[static_cast<std::size_t>(task.group)];
+  };
+  const auto ahead = [&](std::int64_t i) -> Ahead {
+    if (i < 0) return {};
     const Task& task = tasks_[static_cast<std::size_t>(i)];
-    return weights_.stripe(groups[static_cast<std::size_t>(task.group)].matrix, task.stripe_begin);
+    return {weights_.stripe(group_of(task).matrix, task.stripe_begin),
+            task.stripe_end - task.stripe_begin};
   };
   pool_of(context).for_each_dealt(
       std::ssize(tasks_), [&](std::int64_t i, std::int64_t next, int t) {
         const Task& task = tasks_[static_cast<std::size_t>(i)];
-        run_task(call, groups[static_cast<std::size_t>(task.group)], task, first_stripe(next),
-                 scratch.data() + t * call.bytes);
+        run_task(call, group_of(task), task, ahead(next), scratch.data() + t * call.bytes);
       });
 }
 
-void QuantProduct::run_task(const Call& call, const Group& group, const Task& task,
-                            const std::byte* next, std::byte* scratch) const noexcept {
-  const QuantKernel& kernel = kernel_for(group.rows);
+std::int64_t QuantProduct::part_depth(const Task& task) const noexcept {
+  const bool few_rows = task.rows * weights_.depth() <= blocking_.rows * blocking_.depth;
+  return few_rows ? weights_.depth() : blocking_.depth;
+}
+
+QuantProduct::Rows QuantProduct::gather(const Call& call, const Group& group, const Task& task,
+                                        std::byte* scratch) const noexcept {
   const QuantRows& in = call.in;
   const std::int64_t first = group.in_row + task.row_begin;
-  QuantArgs args{};
-  args.panel_stride = in.stride;
-  args.sums_stride = in.groups;
-  args.depth = weights_.depth();
-  args.group = weights_.group();
-  args.zero_points = weights_.zero_points();
-  args.rows = task.rows;
-  args.scratch = scratch + call.widened;
-
-  const std::int8_t* rows = in.data + first * in.stride;
-  args.row_scale = in.scales + first;
-  args.row_sums = in.sums + first * in.groups;
-  if (call.row_index != nullptr) {
-    auto* gathered = reinterpret_cast<std::int8_t*>(scratch);
-    auto* scales = reinterpret_cast<float*>(scratch + call.scales);
-    auto* sums = reinterpret_cast<std::int32_t*>(scratch + call.sums);
-    for (std::int64_t r = 0; r < task.rows; ++r) {
-      const std::int64_t token = call.row_index[first + r];
-      std::memcpy(gathered + r * in.stride, in.data + token * in.stride,
-                  static_cast<std::size_t>(weights_.depth()));
-      std::memcpy(sums + r * in.groups, in.sums + token * in.groups,
-                  static_cast<std::size_t>(in.groups) * sizeof *sums);
-      scales[r] = in.scales[token];
-    }
-    rows = gathered;
-    args.row_scale = scales;
-    args.row_sums = sums;
+  if (call.row_index == nullptr) {
+    return {in.data + first * in.stride, in.scales + first, in.sums + first * in.groups};
   }
-  args.panel = rows;
+  auto* rows = reinterpret_cast<std::int8_t*>(scratch);
+  auto* scales = reinterpret_cast<float*>(scratch + call.scales);
+  auto* sums = reinterpret_cast<std::int32_t*>(scratch + call.sums);
+  for (std::int64_t r = 0; r < task.rows; ++r) {
+    const std::int64_t token = call.row_index[first + r];
+    std::memcpy(rows + r * in.stride, in.data + token * in.stride,
+                static_cast<std::size_t>(weights_.depth()));
+    std::memcpy(sums + r * in.groups, in.sums + token * in.groups,
+                static_cast<std::size_t>(in.groups) * sizeof *sums);
+    scales[r] = in.scales[token];
+  }
+  return {rows, scales, sums};
+}
 
+PrefetchPairs QuantProduct::prefetch_of(const Task& task, std::int64_t matrix, std::int64_t s,
+                                        const Ahead& ahead) const noexcept {
+  constexpr std::int64_t kPair = PrefetchPairs::kPair, kRow = PrefetchPairs::kStreams * kPair;
+  const std::int64_t most = std::max<std::int64_t>(1, kUnitBytes / weights_.stripe_bytes());
+  const std::int64_t unit = task.stripe_begin + (s - task.stripe_begin) / most * most;
+  const std::int64_t stripes = std::min(most, task.stripe_end - unit);
+  const std::int64_t next = unit + stripes;
+  const bool is_last = next == task.stripe_end;
+  const std::byte* from = is_last ? ahead.stripe : weights_.stripe(matrix, next);
+  if (from == nullptr) return {};
+  const std::int64_t count = std::min(most, is_last ? ahead.stripes : task.stripe_end - next);
+  const std::int64_t pairs = (count * weights_.stripe_bytes() + kRow - 1) / kRow;
+  const std::int64_t begin = pairs * (s - unit) / stripes, end = pairs * (s - unit + 1) / stripes;
+  return {from + begin * kPair, pairs * kPair, end - begin};
+}
+
+void QuantProduct::run_task(const Call& call, const Group& group, const Task& task,
+                            const Ahead& ahead, std::byte* scratch) const noexcept {
+  const QuantKernel& kernel = kernel_for(group.rows);
+  const Rows rows = gather(call, group, task, scratch);
+  const std::int64_t depth = weights_.depth(), part = part_depth(task);
+  const std::int64_t stripe_acc = round_up(task.rows, kTileRows) * kStripeColumns;
+  QuantArgs args{.panel = rows.data,
+                 .panel_stride = call.in.stride,
+                 .row_scale = rows.scales,
+                 .row_sums = rows.sums,
+                 .sums_stride = call.in.groups,
+                 .stripe = nullptr,
+                 .depth = depth,
+                 .k_begin = 0,
+                 .k_end = 0,
+                 .group = weights_.group(),
+                 .zero_points = weights_.zero_points(),
+                 .acc = nullptr,
+                 .rows = task.rows,
+                 .scratch = scratch + call.kernel,
+                 .prefetch = {}};
+  auto* accs = reinterpret_cast<float*>(scratch + call.acc);
   if (kernel.begin != nullptr) kernel.begin();
-  for (std::int64_t k0 = 0; k0 < weights_.depth(); k0 += blocking_.depth) {
-    const std::int64_t k1 = std::min(weights_.depth(), k0 + blocking_.depth);
-    args.k_begin = k0;
-    args.k_end = k1;
-    if (kernel.wants_tiles) {
-      auto* tiles = reinterpret_cast<bf16*>(scratch + call.tiles);
-      fill_tiles(rows, in.stride, task.rows, k0, k1, tiles);
-      args.panel = tiles;
-      args.panel_stride = kTileRows * (k1 - k0);
-    }
+  for (; args.k_end < depth; args.k_begin = args.k_end) {
+    args.k_end = std::min(depth, args.k_begin + part);
     for (std::int64_t s = task.stripe_begin; s < task.stripe_end; ++s) {
-      const std::int64_t held = call.partial_sums ? s - task.stripe_begin : 0;
-      args.acc = reinterpret_cast<float*>(scratch + call.acc) +
-                 held * round_up(task.rows, kTileRows) * kStripeColumns;
+      const std::int64_t held = part < depth ? s - task.stripe_begin : s % kStripesTogether;
+      args.acc = accs + held * stripe_acc;
       args.stripe = weights_.stripe(group.matrix, s);
-      // What comes after the last stripe is the first one of the thread's next task.
-      args.prefetch = call.partial_sums         ? nullptr
-                      : s + 1 < task.stripe_end ? args.stripe + weights_.stripe_bytes()
-                                                : next;
-      args.prefetch_bytes = args.prefetch != nullptr ? weights_.stripe_bytes() : 0;
+      if (part == depth) args.prefetch = prefetch_of(task, group.matrix, s, ahead);
       kernel.run(args);
-      if (k1 < weights_.depth()) continue;
-      const std::int64_t column = s * weights_.stripe_outputs();
-      const std::int64_t columns = std::min(kStripeColumns, call.out.cols - column);
-      if (columns <= 0) continue;
-      const auto size = static_cast<std::int64_t>(size_of(call.out.dtype));
-      const std::int64_t row_bytes = call.out.row_stride * size;
-      call.epilogue({args.acc, task.rows, columns,
-                     call.out.row(group.out_row + task.row_begin) + column * size, row_bytes,
-                     kTileRows * row_bytes});
+      if (args.k_end < depth) continue;
+      if (s % kStripesTogether != 0 && s > task.stripe_begin) {
+        finish_stripes(call, group, task, s - 1, 2, args.acc - stripe_acc);
+      } else if (s + 1 == task.stripe_end) {
+        finish_stripes(call, group, task, s, 1, args.acc);
+      }
     }
   }
   if (kernel.end != nullptr) kernel.end();
+}
+
+void QuantProduct::finish_stripes(const Call& call, const Group& group, const Task& task,
+                                  std::int64_t s, std::int64_t stripes,
+                                  const float* acc) const noexcept {
+  const std::int64_t column = s * weights_.stripe_outputs();
+  const std::int64_t columns = std::min(stripes * kStripeColumns, call.out.cols - column);
+  if (columns <= 0) return;
+  const auto size = static_cast<std::int64_t>(size_of(call.out.dtype));
+  const std::int64_t row_bytes = call.out.row_stride * size;
+  call.epilogue({.acc = acc,
+                 .rows = task.rows,
+                 .columns = columns,
+                 .out = call.out.row(group.out_row + task.row_begin) + column * size,
+                 .row_bytes = row_bytes,
+                 .tile_bytes = kTileRows * row_bytes,
+                 .stripes = stripes,
+                 .stripe_acc = round_up(task.rows, kTileRows) * kStripeColumns,
+                 .stream = call.stream && columns == stripes * kStripeColumns});
 }
 
 }  // namespace switchyard::gemm

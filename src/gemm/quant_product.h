@@ -19,7 +19,6 @@ namespace switchyard::gemm {
 struct QuantKernel {
   Isa isa;
   QuantFormat weights;
-  bool wants_tiles;  ///< bf16 tiles instead of rows of bytes
   std::int64_t min_rows;
   QuantFn run;
   ThreadStateFn begin, end;  ///< nothing to do when null
@@ -59,8 +58,17 @@ class QuantProduct {
 
  private:
   struct Call;
-  void run_task(const Call& call, const Group& group, const Task& task, const std::byte* next,
+  struct Rows;
+  struct Ahead;
+  std::int64_t part_depth(const Task& task) const noexcept;
+  Rows gather(const Call& call, const Group& group, const Task& task,
+              std::byte* scratch) const noexcept;
+  PrefetchPairs prefetch_of(const Task& task, std::int64_t matrix, std::int64_t s,
+                            const Ahead& ahead) const noexcept;
+  void run_task(const Call& call, const Group& group, const Task& task, const Ahead& ahead,
                 std::byte* scratch) const noexcept;
+  void finish_stripes(const Call& call, const Group& group, const Task& task, std::int64_t s,
+                      std::int64_t stripes, const float* acc) const noexcept;
 
   QuantWeights weights_;
   std::vector<const QuantKernel*> kernels_;  // of this ISA, most rows first

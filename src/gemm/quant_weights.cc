@@ -27,8 +27,7 @@ QuantWeights::QuantWeights(const QuantizedMatrices& like, std::int64_t count, bo
       columns_(like.rows),
       inputs_(like.cols),
       group_(like.group),
-      depth_(round_up(inputs_, format_ == QuantFormat::int8 ? kQuantDepthUnit
-                                                            : std::max(kQuantDepthUnit, group_))),
+      depth_(round_up(inputs_, format_ == QuantFormat::int8 ? kQuantDepthUnit : kInt4DepthUnit)),
       stripes_(round_up(columns_, kStripeColumns) / stripe_outputs()) {
   if (format_ == QuantFormat::int8) group_ = depth_;
   stripe_bytes_ = stripe_bytes_of(format_, depth_, group_, zero_points_);

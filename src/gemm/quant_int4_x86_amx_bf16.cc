@@ -1,0 +1,398 @@
+#include <immintrin.h>
+
+#include "gemm/prefetch.h"
+#include "gemm/quant_kernel.h"
+
+// int4 in tiles: 512 of a stripe's depth at a time, a chunk, are unpacked into signed bytes, 16 KiB
+// that stay in L1 while all rows pass by.
+//
+//   tiles  0-3 sums: 2 row tiles x 2 column tiles, or of up to 16 rows 2 steps x 2 column tiles
+//          4-5 activations   6-7 weights
+//   L1     weights 16 KiB, sums of two batches of two steps 16 KiB, f32 totals of 32 rows 4 KiB
+//
+// A step is the depth of one scale. Its sums are stored and folded into f32 totals, in the order of
+// portable and so to the same bits; the fold of a batch runs beside the products of the next one.
+// Tiles multiply on the port of the second vector unit, so what is beside them takes two cycles for
+// 16 sums, and the store of the four tiles 64 cycles in which none multiply. One core, 256 rows of
+// depth 2048, microseconds: products 8.1, unpacking 0.4, stores 3.9 and folds for groups of 128;
+// twice those two for groups of 64, which is slower than bf16. So, where rows are many, groups of
+// 32 and 64 are brought to one scale a chunk, and their sums folded once:
+//
+//   S = max |s| max(8, z, 15 - z) / 127 of the chunk's groups      (z = 8 without zero points)
+//   b = round((u - z) s / S), a signed byte, S b off by 0.52 S at most
+//
+// in 22 instructions for 128 weights, by fixed-point products of 16 bits.
+
+namespace switchyard::gemm {
+namespace {
+
+constexpr std::int64_t kLine = 64;
+constexpr std::int64_t kTileBytes = 1024;
+constexpr std::int64_t kChunk = 512;
+constexpr std::int64_t kStepBytes = 4 * kTileBytes;
+
+struct alignas(64) TileConfig {
+  std::uint8_t palette;
+  std::uint8_t start_row;
+  std::uint8_t reserved[14];
+  std::uint16_t bytes_per_row[16];
+  std::uint8_t rows[16];
+};
+
+inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
+
+// Tiles of `depth` bytes of depth: 64, or 32 for groups of 32.
+inline void configure(std::int64_t depth) noexcept {
+  TileConfig config = {};
+  config.palette = 1;
+  for (int tile = 0; tile < 8; ++tile) {
+    const bool activations = tile == 4 || tile == 5;
+    config.bytes_per_row[tile] = static_cast<std::uint16_t>(activations ? depth : kLine);
+    config.rows[tile] = static_cast<std::uint8_t>(tile >= 6 ? depth / 4 : kTileRows);
+  }
+  __asm__ volatile("" : : "m"(config) : "memory");  // see amx_begin
+  _tile_loadconfig(&config);
+}
+
+struct Scales {
+  const std::byte* scales;  // [groups][32] f16
+  const std::byte* zeros;   // [groups][32] bytes
+
+  explicit Scales(const QuantArgs& q) noexcept
+      : scales(q.stripe + q.depth * kStripeColumns / 2),
+        zeros(scales + q.depth / q.group * kStripeColumns * 2) {}
+
+  __m512 scale(std::int64_t g, int h) const noexcept {
+    return _mm512_cvtph_ps(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + (g * 32 + h * 16) * 2)));
+  }
+  __m512i zero(std::int64_t g, int h) const noexcept {
+    return _mm512_cvtepu8_epi32(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(zeros + g * 32 + h * 16)));
+  }
+};
+
+// Codes of [k0, k1) less their zero points, as B tiles of `depth`: out[k / depth][j / 16].
+inline void unpack(const QuantArgs& q, std::int64_t k0, std::int64_t k1, std::int64_t depth,
+                   std::byte* out) noexcept {
+  const Scales scales(q);
+  const __m512i low_half = _mm512_set1_epi8(15);
+  const __m512i to_bytes = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+  for (std::int64_t k = k0; k < k1; k += depth) {
+    for (int h = 0; h < 2; ++h) {
+      const __m512i zero = q.zero_points
+                               ? _mm512_shuffle_epi8(scales.zero(k / q.group, h), to_bytes)
+                               : _mm512_set1_epi8(kZeroOfInt4);
+      for (std::int64_t i = k; i < k + depth; i += 8, out += 2 * kLine) {
+        const __m512i codes = _mm512_loadu_si512(q.stripe + i * 16 + h * kLine);
+        const __m512i first = _mm512_and_si512(codes, low_half);
+        const __m512i second = _mm512_and_si512(_mm512_srli_epi16(codes, 4), low_half);
+        _mm512_store_si512(out, _mm512_sub_epi8(first, zero));
+        _mm512_store_si512(out + kLine, _mm512_sub_epi8(second, zero));
+      }
+    }
+  }
+}
+
+// S of [k0, k1) for column tile h.
+inline __m512 joined_scale(const QuantArgs& q, std::int64_t k0, std::int64_t k1, int h) noexcept {
+  const Scales scales(q);
+  const __m512 eight = _mm512_set1_ps(kZeroOfInt4);
+  __m512 most = _mm512_setzero_ps();
+  for (std::int64_t g = k0 / q.group; g < k1 / q.group; ++g) {
+    const __m512 zero = q.zero_points ? _mm512_cvtepi32_ps(scales.zero(g, h)) : eight;
+    const __m512 above = _mm512_max_ps(eight, _mm512_sub_ps(_mm512_set1_ps(15), zero));
+    const __m512 reach =
+        _mm512_mul_ps(_mm512_abs_ps(scales.scale(g, h)), _mm512_max_ps(zero, above));
+    most = _mm512_max_ps(most, reach);
+  }
+  return _mm512_mul_ps(most, _mm512_set1_ps(1.0f / 127));
+}
+
+// round(x) in both halves of 32 bits.
+inline __m512i in_both_halves(__m512 x) noexcept {
+  const __m512i word = _mm512_and_si512(_mm512_cvtps_epi32(x), _mm512_set1_epi32(0xffff));
+  return _mm512_or_si512(word, _mm512_slli_epi32(word, 16));
+}
+
+// The same with all groups of the chunk brought to one scale, joined[32].
+template <int kGroup>
+inline void unpack_joined(const QuantArgs& q, std::int64_t k0, std::int64_t k1, std::byte* out,
+                          float* joined) noexcept {
+  const Scales scales(q);
+  const __m512i top = _mm512_set1_epi16(static_cast<short>(0xf000));
+  const __m512i low_byte = _mm512_set1_epi16(0xff);
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x88));  // codes to two's complement
+  const __m512 eight = _mm512_set1_ps(kZeroOfInt4);
+  __m512 inverse[2];
+  for (int h = 0; h < 2; ++h) {
+    const __m512 unit = joined_scale(q, k0, k1, h);
+    _mm512_store_ps(joined + h * 16, unit);
+    const __mmask16 any = _mm512_cmp_ps_mask(unit, _mm512_setzero_ps(), _CMP_GT_OQ);
+    inverse[h] = _mm512_maskz_div_ps(any, _mm512_set1_ps(1), unit);
+  }
+  const std::byte* codes = q.stripe + k0 * 16;
+  for (std::int64_t k = k0; k < k1; k += kGroup) {
+    std::byte* to = out + (k - k0) / 64 * 2 * kTileBytes + (k - k0) % 64 / 4 * kLine;
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      // b in steps of 1/128: at most 127 * 128 < 2^14 of them, and half of 128 to round.
+      const __m512 zero = q.zero_points ? _mm512_cvtepi32_ps(scales.zero(k / kGroup, h)) : eight;
+      const __m512 ratio = _mm512_mul_ps(scales.scale(k / kGroup, h), inverse[h]);
+      const __m512i factor = in_both_halves(_mm512_mul_ps(ratio, _mm512_set1_ps(2048)));
+      const __m512i constant =
+          in_both_halves(_mm512_fmadd_ps(_mm512_mul_ps(ratio, _mm512_sub_ps(eight, zero)),
+                                         _mm512_set1_ps(128), _mm512_set1_ps(64)));
+      const auto steps = [&](__m512i code) __attribute__((always_inline)) {
+        return _mm512_add_epi16(_mm512_mulhi_epi16(code, factor), constant);
+      };
+      const auto bytes = [&](__m512i even, __m512i odd) __attribute__((always_inline)) {
+        return _mm512_ternarylogic_epi64(low_byte, _mm512_srai_epi16(even, 7),
+                                         _mm512_slli_epi16(odd, 1), 0xca);
+      };
+#pragma GCC unroll 8
+      for (int i = 0; i < kGroup / 8; ++i) {
+        const __m512i u = _mm512_xor_si512(_mm512_loadu_si512(codes + (2 * i + h) * kLine), sign);
+        const __m512i first = steps(_mm512_slli_epi16(u, 12));
+        const __m512i second = steps(_mm512_and_si512(_mm512_slli_epi16(u, 4), top));
+        const __m512i third = steps(_mm512_and_si512(_mm512_slli_epi16(u, 8), top));
+        const __m512i fourth = steps(_mm512_and_si512(u, top));
+        std::byte* line = to + h * kTileBytes + 2 * i * kLine;
+        _mm512_store_si512(line, bytes(first, second));
+        _mm512_store_si512(line + kLine, bytes(third, fourth));
+      }
+    }
+    codes += kGroup * 16;
+  }
+}
+
+// A part of the depth, unpacked.
+struct Chunk {
+  const std::byte* weights;  // B tiles, two column tiles in turn
+  const std::byte* scales;   // [steps][32] f16 or f32
+  std::int64_t steps;
+  std::int64_t tiles;  // of depth, in a step
+  bool is_first;       // part of the depth
+  std::byte* sums;     // two batches of two steps of [row tile][column tile][16][16] integers
+};
+
+// Rows of one or two row tiles.
+struct Rows {
+  const std::int8_t* a;
+  std::int64_t stride;
+  std::int64_t count;
+  float* acc;
+  const float* scale;
+};
+
+inline std::byte* sums_of(const Chunk& chunk, std::int64_t step) noexcept {
+  return chunk.sums + step % 4 * kStepBytes;
+}
+
+// Adds what the batch of steps [step, step + 2) gave to `kRows` rows of a row tile.
+template <int kRows, bool kJoined>
+inline void fold_tile(const Chunk& chunk, std::int64_t step, std::int64_t tile,
+                      float* acc) noexcept {
+  const bool has_second = step + 1 < chunk.steps;
+  const bool is_new = chunk.is_first && step == 0;
+  const auto scale_of = [&](std::int64_t of, int h) __attribute__((always_inline)) {
+    const std::int64_t at = of * kStripeColumns + h * 16;
+    return kJoined ? _mm512_load_ps(chunk.scales + at * 4)
+                   : _mm512_cvtph_ps(_mm256_loadu_si256(
+                         reinterpret_cast<const __m256i*>(chunk.scales + at * 2)));
+  };
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const std::byte* sums = sums_of(chunk, step) + (tile * 2 + h) * kTileBytes;
+    float* to = acc + tile * kTileRows * kStripeColumns + h * 16;
+    const __m512 first = scale_of(step, h);
+    const auto term = [](const std::byte* from) __attribute__((always_inline)) {
+      return _mm512_cvtepi32_ps(_mm512_load_si512(from));
+    };
+    if (!has_second) {
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const __m512 before = is_new ? _mm512_setzero_ps() : _mm512_load_ps(to + r * 32);
+        _mm512_store_ps(to + r * 32, _mm512_fmadd_ps(term(sums + r * kLine), first, before));
+      }
+      continue;
+    }
+    const __m512 second = scale_of(step + 1, h);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      __m512 total = is_new ? _mm512_setzero_ps() : _mm512_load_ps(to + r * 32);
+      total = _mm512_fmadd_ps(term(sums + r * kLine), first, total);
+      total = _mm512_fmadd_ps(term(sums + kStepBytes + r * kLine), second, total);
+      _mm512_store_ps(to + r * 32, total);
+    }
+  }
+}
+
+inline void scale_rows(const Rows& rows) noexcept {
+  for (std::int64_t r = 0; r < rows.count; ++r) {
+    const __m512 scale = _mm512_set1_ps(rows.scale[r]);
+    float* acc = rows.acc + r * kStripeColumns;
+    _mm512_store_ps(acc, _mm512_mul_ps(_mm512_load_ps(acc), scale));
+    _mm512_store_ps(acc + 16, _mm512_mul_ps(_mm512_load_ps(acc + 16), scale));
+  }
+}
+
+// Two row tiles: one is folded beside each of the next batch's steps. Where there is only one, it
+// is multiplied twice.
+template <bool kJoined>
+inline void pair_of_row_tiles(const Chunk& chunk, const Rows& rows,
+                              Prefetcher& prefetcher) noexcept {
+  const bool has_two = rows.count > kTileRows;
+  const std::int8_t *a = rows.a, *a1 = has_two ? a + kTileRows * rows.stride : a;
+  const std::byte* b = chunk.weights;
+  _tile_stream_loadd(4, a, rows.stride);
+  _tile_loadd(6, b, kLine);
+  _tile_loadd(7, b + kTileBytes, kLine);
+  _tile_stream_loadd(5, a1, rows.stride);
+  for (std::int64_t step = 0; step < chunk.steps; ++step) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (std::int64_t tile = 0; tile < chunk.tiles; ++tile) {  // ends with loads for the next step
+      a += kQuantDepthUnit;
+      a1 += kQuantDepthUnit;
+      b += 2 * kTileBytes;
+      _tile_dpbssd(0, 4, 6);
+      _tile_dpbssd(1, 4, 7);
+      _tile_stream_loadd(4, a, rows.stride);
+      _tile_dpbssd(2, 5, 6);
+      _tile_loadd(6, b, kLine);
+      _tile_dpbssd(3, 5, 7);
+      _tile_loadd(7, b + kTileBytes, kLine);
+      _tile_stream_loadd(5, a1, rows.stride);
+      prefetcher.step();
+    }
+    if (step >= 2 && (has_two || step % 2 == 0)) {
+      fold_tile<kTileRows, kJoined>(chunk, step / 2 * 2 - 2, step % 2, rows.acc);
+    }
+    std::byte* sums = sums_of(chunk, step);
+    fence();
+    _tile_stored(0, sums, kLine);
+    _tile_stored(1, sums + kTileBytes, kLine);
+    _tile_stored(2, sums + 2 * kTileBytes, kLine);
+    _tile_stored(3, sums + 3 * kTileBytes, kLine);
+    fence();
+  }
+  const std::int64_t last = (chunk.steps - 1) / 2 * 2;
+  fold_tile<kTileRows, kJoined>(chunk, last, 0, rows.acc);
+  if (!has_two) return;
+  if (last + 1 == chunk.steps && last > 0) {  // the second lacks the batch before
+    fold_tile<kTileRows, kJoined>(chunk, last - 2, 1, rows.acc);
+  }
+  fold_tile<kTileRows, kJoined>(chunk, last, 1, rows.acc);
+}
+
+// One row tile: both steps of a batch at once.
+template <int kRows, int kTiles, int kDepth>
+inline void single_row_tile(const Chunk& chunk, const Rows& rows, Prefetcher& prefetcher) noexcept {
+  constexpr std::int64_t kTile = kDepth * 16;
+  const std::int8_t* a = rows.a;
+  const std::byte* b = chunk.weights;
+  for (std::int64_t step = 0; step < chunk.steps; step += 2) {
+    const bool has_second = step + 1 < chunk.steps;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+#pragma GCC unroll 2
+    for (int tile = 0; tile < kTiles; ++tile, a += kDepth, b += 2 * kTile) {
+      _tile_loadd(4, a, rows.stride);
+      _tile_loadd(6, b, kLine);
+      _tile_dpbssd(0, 4, 6);
+      _tile_loadd(7, b + kTile, kLine);
+      _tile_dpbssd(1, 4, 7);
+      if (!has_second) continue;
+      _tile_loadd(5, a + kTiles * kDepth, rows.stride);
+      _tile_loadd(6, b + kTiles * 2 * kTile, kLine);
+      _tile_dpbssd(2, 5, 6);
+      _tile_loadd(7, b + kTiles * 2 * kTile + kTile, kLine);
+      _tile_dpbssd(3, 5, 7);
+    }
+    a += kTiles * kDepth;
+    b += kTiles * 2 * kTile;
+    if (step > 0) fold_tile<kRows, false>(chunk, step - 2, 0, rows.acc);
+    std::byte* sums = sums_of(chunk, step);
+    fence();
+    _tile_stored(0, sums, kLine);
+    _tile_stored(1, sums + kTileBytes, kLine);
+    _tile_stored(2, sums + kStepBytes, kLine);
+    _tile_stored(3, sums + kStepBytes + kTileBytes, kLine);
+    fence();
+    prefetcher.step();
+  }
+  fold_tile<kRows, false>(chunk, (chunk.steps - 1) / 2 * 2, 0, rows.acc);
+}
+
+// Up to 16 rows: exact steps of `kTiles` tiles of depth `kDepth`.
+template <int kTiles, int kDepth>
+inline void few_rows(const QuantArgs& q) noexcept {
+  constexpr std::int64_t kStep = kTiles * kDepth;
+  std::byte* sums = q.scratch + kChunk * kStripeColumns;
+  if (kDepth < kQuantDepthUnit) configure(kDepth);
+  Prefetcher prefetcher(q.prefetch, (q.k_end - q.k_begin) / kStep / 2);
+  for (std::int64_t k = q.k_begin; k < q.k_end; k += kChunk) {
+    const std::int64_t end = k + kChunk < q.k_end ? k + kChunk : q.k_end;
+    const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2 + k / kStep * 64;
+    const Chunk chunk{q.scratch, scales, (end - k) / kStep, kTiles, k == 0, sums};
+    unpack(q, k, end, kDepth, q.scratch);
+    fence();
+    const Rows rows{q.panel + k, q.panel_stride, q.rows, q.acc, q.row_scale};
+    if (q.rows <= 8) {
+      single_row_tile<8, kTiles, kDepth>(chunk, rows, prefetcher);
+    } else {
+      single_row_tile<kTileRows, kTiles, kDepth>(chunk, rows, prefetcher);
+    }
+    if (end == q.depth) scale_rows(rows);
+  }
+  if (kDepth < kQuantDepthUnit) configure(kQuantDepthUnit);
+}
+
+// Groups of 128 exactly, smaller ones joined.
+template <bool kJoined>
+inline void many_rows(const QuantArgs& q) noexcept {
+  constexpr std::int64_t kPair = 2 * kTileRows;
+  std::byte* sums = q.scratch + kChunk * kStripeColumns;
+  std::byte* joined = sums + 4 * kStepBytes;
+  const std::int64_t pairs = (q.rows + kPair - 1) / kPair;
+  Prefetcher prefetcher(q.prefetch, pairs * (q.k_end - q.k_begin) / kQuantDepthUnit);
+  for (std::int64_t k = q.k_begin; k < q.k_end; k += kChunk) {
+    const std::int64_t end = k + kChunk < q.k_end ? k + kChunk : q.k_end;
+    const std::int64_t step = kJoined ? end - k : q.group;
+    const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2 + k / q.group * 64;
+    const Chunk chunk{q.scratch,        kJoined ? joined : scales,
+                      (end - k) / step, step / kQuantDepthUnit,
+                      k == 0,           sums};
+    if (kJoined) {
+      auto* to = reinterpret_cast<float*>(joined);
+      q.group == 32 ? unpack_joined<32>(q, k, end, q.scratch, to)
+                    : unpack_joined<64>(q, k, end, q.scratch, to);
+    } else {
+      unpack(q, k, end, kQuantDepthUnit, q.scratch);
+    }
+    fence();
+    for (std::int64_t r = 0; r < q.rows; r += kPair) {
+      const Rows rows{q.panel + r * q.panel_stride + k, q.panel_stride,
+                      q.rows - r < kPair ? q.rows - r : kPair, q.acc + r * kStripeColumns,
+                      q.row_scale + r};
+      pair_of_row_tiles<kJoined>(chunk, rows, prefetcher);
+      if (end == q.depth) scale_rows(rows);
+    }
+  }
+}
+
+}  // namespace
+
+void quant_int4_amx_bf16(const QuantArgs& q) noexcept {
+  if (q.rows > kTileRows) return q.group == 128 ? many_rows<false>(q) : many_rows<true>(q);
+  if (q.group == 128) return few_rows<2, 64>(q);
+  if (q.group == 64) return few_rows<1, 64>(q);
+  few_rows<1, 32>(q);
+}
+
+}  // namespace switchyard::gemm
