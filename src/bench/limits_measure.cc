@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <memory>
+#include <vector>
 
 #include "base/buffer.h"
 #include "base/context.h"
@@ -11,6 +14,7 @@
 #include "bench/limits_kernel.h"
 #include "bench/memory.h"
 #include "bench/sampler.h"
+#include "bench/statistics.h"
 
 namespace switchyard {
 namespace {
@@ -65,18 +69,23 @@ constexpr PeakVariant kPeaks[] = {
 constexpr std::int64_t kGrain = 4096;                  // what the kernels' sizes are multiples of
 constexpr std::int64_t kGatherRows[] = {4096, 16384};  // bytes: bf16 rows of H = 2048 and 8192
 
+// Of a probe: short beside the samples it runs between, and not too often.
+constexpr double kProbeRun = 0.001;   // seconds of a matrix peak
+constexpr double kProbePause = 0.25;  // seconds from one probe to the next
+
 template <class Work>
 double seconds_of(Work&& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return std::max(1e-9,
+                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
 template <class Work>
 double best_seconds(int repeats, Work&& work) {
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < repeats; ++i) best = std::min(best, seconds_of(work));
-  return std::max(best, 1e-9);
+  return best;
 }
 
 // Keeps what the kernels return, so that their work counts as used.
@@ -110,73 +119,108 @@ void over(Context& context, bool all_threads, std::int64_t bytes, Work&& work) {
   }
 }
 
-double read_bandwidth(Context& context, bool all_threads, const std::byte* data, std::int64_t bytes,
-                      int repeats) {
-  double best = 0;
+/// One run of one way to do something, in bytes/s.
+using Way = std::function<double()>;
+
+std::vector<Way> read_ways(Context& context, bool all_threads, const std::byte* data,
+                           std::int64_t bytes) {
+  std::vector<Way> ways;
   for (const auto& variant : kReads) {
     if (variant.isa != widest(kReads, context.isa())) continue;
     for (const int streams : {1, 2, 4, 8}) {
-      const double seconds = best_seconds(repeats, [&] {
-        over(context, all_threads, bytes,
-             [&](auto begin, auto size) { keep(variant.run(data + begin, size, streams)); });
+      ways.push_back([=, &context] {
+        return static_cast<double>(bytes) / seconds_of([&] {
+                 over(context, all_threads, bytes, [&](auto begin, auto size) {
+                   keep(variant.run(data + begin, size, streams));
+                 });
+               });
       });
-      best = std::max(best, static_cast<double>(bytes) / seconds);
     }
   }
-  return best;
+  return ways;
 }
 
-double copy_bandwidth(Context& context, bool all_threads, std::byte* data, std::int64_t bytes,
-                      int repeats) {
+std::vector<Way> copy_ways(Context& context, bool all_threads, std::byte* data,
+                           std::int64_t bytes) {
   const std::int64_t half = bytes / 2 / kGrain * kGrain;
-  double best = 0;
+  std::vector<Way> ways;
   for (const auto& variant : kCopies) {
     if (!is_candidate(variant, context.isa())) continue;
-    const double seconds = best_seconds(repeats, [&] {
-      over(context, all_threads, half,
-           [&](auto begin, auto size) { variant.run(data + half + begin, data + begin, size); });
+    ways.push_back([=, &context] {
+      return 2 * static_cast<double>(half) / seconds_of([&] {
+               over(context, all_threads, half, [&](auto begin, auto size) {
+                 variant.run(data + half + begin, data + begin, size);
+               });
+             });
     });
-    best = std::max(best, 2 * static_cast<double>(half) / seconds);
   }
-  return best;
+  return ways;
 }
 
-double gather_bandwidth(Context& context, std::byte* data, std::int64_t bytes, int repeats) {
-  const std::int64_t half = bytes / 2 / kGrain * kGrain;
+/// A random order of `count` rows: a permutation, so that every byte is read once.
+std::vector<std::int64_t> shuffled(std::int64_t count) {
   const Philox random(17, 0x676174);
-  double best = 0;
+  std::vector<std::int64_t> source(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i) source[i] = i;
+  for (std::int64_t i = count - 1; i > 0; --i)
+    std::swap(source[i], source[random.word(i) % (i + 1)]);
+  return source;
+}
+
+std::vector<Way> gather_ways(Context& context, std::byte* data, std::int64_t bytes) {
+  const std::int64_t half = bytes / 2 / kGrain * kGrain;
+  std::vector<Way> ways;
   for (const std::int64_t row_bytes : kGatherRows) {
     const std::int64_t rows = half / row_bytes;
     if (rows == 0) continue;
-    std::vector<std::int64_t> source(static_cast<std::size_t>(rows));
-    for (std::int64_t i = 0; i < rows; ++i) source[i] = i;
-    for (std::int64_t i = rows - 1; i > 0; --i) {  // a permutation: every byte is read once
-      std::swap(source[i], source[random.word(i) % (i + 1)]);
-    }
+    const auto source = std::make_shared<const std::vector<std::int64_t>>(shuffled(rows));
     for (const auto& variant : kCopies) {
       if (!is_candidate(variant, context.isa())) continue;
-      const double seconds = best_seconds(repeats, [&] {
-        pool_of(context).for_ranges(rows, 1, [&](auto begin, auto end, int) {
-          for (auto i = begin; i < end; ++i) {
-            // As rows lie anywhere, nothing but the program knows where the next begins.
-            const std::byte* next = data + source[std::min(i + 1, end - 1)] * row_bytes;
-            for (std::int64_t b = 0; b < row_bytes; b += 64) __builtin_prefetch(next + b, 0, 3);
-            variant.run(data + half + i * row_bytes, data + source[i] * row_bytes, row_bytes);
-          }
-        });
+      ways.push_back([=, &context] {
+        return 2 * static_cast<double>(rows * row_bytes) / seconds_of([&] {
+                 pool_of(context).for_ranges(rows, 1, [&](auto begin, auto end, int) {
+                   for (auto i = begin; i < end; ++i) {
+                     // As rows lie anywhere, nothing but the program knows where the next begins.
+                     const std::byte* next = data + (*source)[std::min(i + 1, end - 1)] * row_bytes;
+                     for (std::int64_t b = 0; b < row_bytes; b += 64) {
+                       __builtin_prefetch(next + b, 0, 3);
+                     }
+                     variant.run(data + half + i * row_bytes, data + (*source)[i] * row_bytes,
+                                 row_bytes);
+                   }
+                 });
+               });
       });
-      best = std::max(best, 2 * static_cast<double>(rows * row_bytes) / seconds);
     }
+  }
+  return ways;
+}
+
+double best_of(const std::vector<Way>& ways, int repeats) {
+  double best = 0;
+  for (const Way& way : ways) {
+    for (int i = 0; i < repeats; ++i) best = std::max(best, way());
   }
   return best;
 }
 
-double peak_of(Context& context, const PeakVariant& variant, const MeasureEffort& effort) {
-  // Doubling until a run is long enough also brings the cores to their working frequency.
+std::string name_of_peak(const PeakVariant& variant) {
+  return std::string(name_of(variant.isa)) + "/" + std::string(variant.dtype);
+}
+
+/// Steps that keep every thread busy for about `seconds`. Doubling until then also brings the cores
+/// to their working frequency.
+std::int64_t steps_of(Context& context, const PeakVariant& variant, double seconds) {
   std::int64_t steps = 1000;
   const auto run = [&] { pool_of(context).run([&](int) { keep(variant.run(steps)); }); };
-  while (seconds_of(run) < effort.peak_run_s && steps < std::int64_t{1} << 40) steps *= 2;
-  const double seconds = best_seconds(8 * effort.repeats, run);
+  while (seconds_of(run) < seconds && steps < std::int64_t{1} << 40) steps *= 2;
+  return steps;
+}
+
+/// One run on all threads, in flop/s.
+double peak_of(Context& context, const PeakVariant& variant, std::int64_t steps) {
+  const double seconds =
+      seconds_of([&] { pool_of(context).run([&](int) { keep(variant.run(steps)); }); });
   return variant.flops_per_step * static_cast<double>(steps) * context.threads() / seconds;
 }
 
@@ -196,8 +240,11 @@ Ceilings measure_ceilings(Context& context, const MeasureEffort& effort) {
   out.threads = context.threads();
   for (const auto& variant : kPeaks) {
     if (variant.isa > context.isa()) continue;
-    out.peak_flops[std::string(name_of(variant.isa)) + "/" + std::string(variant.dtype)] =
-        peak_of(context, variant, effort);
+    const std::int64_t steps = steps_of(context, variant, effort.peak_run_s);
+    double& best = out.peak_flops[name_of_peak(variant)];
+    for (int i = 0; i < 8 * effort.repeats; ++i) {
+      best = std::max(best, peak_of(context, variant, steps));
+    }
   }
   out.fork_join_s = fork_join_seconds(context, effort.repeats);
 
@@ -208,12 +255,82 @@ Ceilings measure_ceilings(Context& context, const MeasureEffort& effort) {
   over(context, true, bytes, [&](auto begin, auto size) {
     std::memset(buffer.data() + begin, 1, static_cast<std::size_t>(size));
   });
-  out.read_bw_one = read_bandwidth(context, false, buffer.data(), bytes, effort.repeats);
-  out.read_bw = read_bandwidth(context, true, buffer.data(), bytes, effort.repeats);
-  out.copy_bw_one = copy_bandwidth(context, false, buffer.data(), bytes, effort.repeats);
-  out.copy_bw = copy_bandwidth(context, true, buffer.data(), bytes, effort.repeats);
-  out.gather_bw = gather_bandwidth(context, buffer.data(), bytes, effort.repeats);
+  std::byte* data = buffer.data();
+  out.read_bw_one = best_of(read_ways(context, false, data, bytes), effort.repeats);
+  out.read_bw = best_of(read_ways(context, true, data, bytes), effort.repeats);
+  out.copy_bw_one = best_of(copy_ways(context, false, data, bytes), effort.repeats);
+  out.copy_bw = best_of(copy_ways(context, true, data, bytes), effort.repeats);
+  out.gather_bw = best_of(gather_ways(context, data, bytes), effort.repeats);
   return out;
+}
+
+struct CeilingProbe::Impl {
+  /// Bandwidths of one kind. The first sample finds the best way, the others keep to it.
+  struct Bandwidth {
+    double Ceilings::*field;
+    std::vector<Way> ways;
+    std::vector<double> samples;
+
+    void sample() {
+      if (ways.empty()) return;
+      if (!samples.empty()) return samples.push_back(ways[0]());
+      std::vector<double> found;
+      for (const Way& way : ways) found.push_back(way());
+      const auto best =
+          static_cast<std::size_t>(std::max_element(found.begin(), found.end()) - found.begin());
+      samples.push_back(found[best]);
+      ways = {ways[best]};
+    }
+  };
+  struct Peak {
+    const PeakVariant* variant;
+    std::int64_t steps;
+    std::vector<double> samples;
+  };
+
+  Context& context;
+  std::vector<Bandwidth> bandwidths;
+  std::vector<Peak> peaks;
+  std::chrono::steady_clock::time_point last = {};
+};
+
+CeilingProbe::CeilingProbe(Context& context, std::byte* data, std::int64_t bytes)
+    : impl_(new Impl{context, {}, {}}) {
+  impl_->bandwidths.push_back({&Ceilings::read_bw, read_ways(context, true, data, bytes), {}});
+  impl_->bandwidths.push_back({&Ceilings::copy_bw, copy_ways(context, true, data, bytes), {}});
+  impl_->bandwidths.push_back({&Ceilings::gather_bw, gather_ways(context, data, bytes), {}});
+  for (const auto& variant : kPeaks) {
+    if (variant.isa > context.isa()) continue;
+    impl_->peaks.push_back({&variant, steps_of(context, variant, kProbeRun), {}});
+  }
+}
+
+CeilingProbe::~CeilingProbe() = default;
+
+void CeilingProbe::operator()() {
+  using Clock = std::chrono::steady_clock;
+  if (std::chrono::duration<double>(Clock::now() - impl_->last).count() < kProbePause) return;
+  for (auto& bandwidth : impl_->bandwidths) bandwidth.sample();
+  for (auto& peak : impl_->peaks) {
+    peak.samples.push_back(peak_of(impl_->context, *peak.variant, peak.steps));
+  }
+  impl_->last = Clock::now();
+}
+
+Ceilings CeilingProbe::over(Ceilings kept) const {
+  const auto median = [](std::vector<double> samples) {
+    std::sort(samples.begin(), samples.end());
+    return percentile(samples, 50);
+  };
+  for (const auto& bandwidth : impl_->bandwidths) {
+    if (!kept.bw_is_given && !bandwidth.samples.empty()) {
+      kept.*bandwidth.field = median(bandwidth.samples);
+    }
+  }
+  for (const auto& peak : impl_->peaks) {
+    if (!peak.samples.empty()) kept.peak_flops[name_of_peak(*peak.variant)] = median(peak.samples);
+  }
+  return kept;
 }
 
 Ceilings measure_ceilings(Context& context) { return measure_ceilings(context, MeasureEffort{}); }

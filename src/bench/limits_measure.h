@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "bench/limits.h"
 
@@ -15,6 +16,27 @@ struct MeasureEffort {
 };
 
 Ceilings measure_ceilings(Context& context, const MeasureEffort& effort);
+
+/// Measures the ceilings between the samples of a measurement, as one more implementation: machines
+/// that are shared get faster and slower by the minute, and only times of one minute compare.
+class CeilingProbe {
+ public:
+  /// `data` is large enough that what was read of it first has left the caches at its end. It is
+  /// written to.
+  CeilingProbe(Context& context, std::byte* data, std::int64_t bytes);
+  ~CeilingProbe();
+
+  /// One short run of each, unless the last was less than a quarter of a second ago.
+  void operator()();
+
+  /// `kept` with the medians of the runs in the place of what they measure; bandwidths that are the
+  /// user's word stay.
+  Ceilings over(Ceilings kept) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 /// ceilings_for with another way to measure.
 Ceilings cached_ceilings(Context& context, bool again,

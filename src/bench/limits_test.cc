@@ -111,6 +111,27 @@ TEST(Limits, TheCapIsKept) {
   EXPECT_EQ(measure_ceilings(context, quick()).peak_flops.size(), 1u);
 }
 
+TEST(Limits, ThoseOfNowAreMediansOfRunsBetweenSamples) {
+  Context context({.threads = 2, .isa = {}});
+  Buffer buffer(1 << 20);
+  std::memset(buffer.data(), 1, 1 << 20);
+  CeilingProbe probe(context, buffer.data(), 1 << 20);
+  Ceilings kept;
+  kept.read_bw = kept.copy_bw = kept.gather_bw = 1;
+  kept.fork_join_s = 3;
+  EXPECT_EQ(probe.over(kept).read_bw, 1) << "nothing was measured yet";
+  probe();
+  const Ceilings now = probe.over(kept);
+  EXPECT_GT(now.read_bw, 1e6);
+  EXPECT_GT(now.copy_bw, 1e6);
+  EXPECT_GT(now.gather_bw, 1e6);
+  EXPECT_GT(now.peak("portable", "f32").value_or(0), 1e6);
+  EXPECT_EQ(now.fork_join_s, 3);
+  kept.bw_is_given = true;
+  EXPECT_EQ(probe.over(kept).read_bw, 1);
+  EXPECT_GT(probe.over(kept).peak("portable", "f32").value_or(0), 1e6);
+}
+
 TEST(Limits, StorageTypesAreComputedInF32) {
   Ceilings c;
   c.peak_flops = {{"avx512/f32", 2}, {"avx512_bf16/bf16", 1}};

@@ -14,6 +14,7 @@
 #include "bench/draws.h"
 #include "bench/environment.h"
 #include "bench/identity.h"
+#include "bench/limits_measure.h"
 #include "bench/memory.h"
 #include "bench/router_inputs.h"
 #include "bench/sampler.h"
@@ -170,11 +171,18 @@ void sample_all(Context& context, std::vector<Running>& running, const Cell& cel
   }
   if (alive.empty()) return;
   std::optional<CacheFlush> flush;
-  if (options.cold) flush.emplace(context);
-  const auto samples = sample_interleaved(things, options, flush ? &*flush : nullptr, stop);
+  std::optional<CeilingProbe> probe;
+  if (options.cold) {
+    flush.emplace(context);
+    probe.emplace(context, flush->data(), flush->bytes());
+  }
+  const auto samples = sample_interleaved(things, options, flush ? &*flush : nullptr, stop, [&] {
+    if (probe) (*probe)();
+  });
+  const Ceilings of_now = probe ? probe->over(ceilings) : ceilings;
   for (std::size_t i = 0; i < alive.size(); ++i) {
     try {
-      finish(*alive[i], ceilings, samples[i], cell.seed);
+      finish(*alive[i], of_now, samples[i], cell.seed);
     } catch (const std::exception& error) {
       fail(*alive[i], error);
     }

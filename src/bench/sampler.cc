@@ -101,7 +101,8 @@ bool is_settled(std::span<const double> samples_ms, double spent_s, const RunOpt
 }
 
 std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const RunOptions& options,
-                                        CacheFlush* flush, const std::function<bool()>& stop) {
+                                        CacheFlush* flush, const std::function<bool()>& stop,
+                                        const std::function<void()>& between) {
   std::vector<State> states;
   for (const auto& thing : things) states.push_back({&thing, {}, 0});
   const auto stopped = [&] { return stop && stop(); };
@@ -123,6 +124,7 @@ std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const R
     return std::any_of(states.begin(), states.end(), [](auto& state) { return state.alive(); });
   };
   bool stop_seen = stopped();
+  if (between && !stop_seen) between();
   for (std::int64_t round = 0; !stop_seen && any_alive() && !is_done(round); ++round) {
     for (auto& state : states) {
       if (!state.alive()) continue;
@@ -130,6 +132,7 @@ std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const R
       if (state.alive()) state.out.ms.push_back(ms);
       if ((stop_seen = stopped())) break;
     }
+    if (between && !stop_seen) between();
   }
   std::vector<Samples> out;
   for (auto& state : states) out.push_back(std::move(state.out));

@@ -26,6 +26,8 @@ class CacheFlush {
   void operator()() noexcept;
 
   std::int64_t bytes() const noexcept { return bytes_; }
+  /// May be overwritten between two uses.
+  std::byte* data() noexcept { return buffer_.data(); }
 
  private:
   Context& context_;
@@ -51,9 +53,10 @@ struct Samples {
 /// before it. Samples: options.iters, or until every one is settled; never more than
 /// options.max_time_s of wall time per thing when the number is ours to choose. `flush` runs after
 /// each prepare; null leaves the caches as they are. When `stop` turns true, what was measured so
-/// far is returned.
+/// far is returned. `between` runs before the first round and after each; null does nothing.
 std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const RunOptions& options,
-                                        CacheFlush* flush, const std::function<bool()>& stop);
+                                        CacheFlush* flush, const std::function<bool()>& stop,
+                                        const std::function<void()>& between = nullptr);
 
 /// The stopping rule: at least 6 samples, taken in at least options.min_time_s with preparation,
 /// and a 95% interval of the median no wider than options.confidence times the median; or 5000
