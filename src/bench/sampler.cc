@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <ctime>
+#include <thread>
 
 #include "base/check.h"
 #include "base/context.h"
@@ -24,6 +26,19 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Threads of a library spin on after their work, those of OpenMP for some 20 ms, and would take
+// their part of what is measured next. Returns when this process has been idle for most of a
+// millisecond, after 50 at the latest.
+void wait_for_spinning_threads() {
+  for (int i = 0; i < 50; ++i) {
+    const std::clock_t busy = std::clock();
+    const auto start = Clock::now();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const double busy_s = static_cast<double>(std::clock() - busy) / CLOCKS_PER_SEC;
+    if (busy_s < 0.2 * seconds_since(start)) return;
+  }
+}
+
 // One thing and what happened to it so far.
 struct State {
   const Sampled* thing;
@@ -39,7 +54,10 @@ double run_once(State& state, std::int64_t draw, CacheFlush* flush) {
   double ms = 0;
   try {
     if (state.thing->prepare) state.thing->prepare(draw);
-    if (flush != nullptr) (*flush)();
+    if (flush != nullptr) {
+      wait_for_spinning_threads();
+      (*flush)();
+    }
     const auto start = Clock::now();
     state.thing->run();
     ms = 1e3 * seconds_since(start);
@@ -124,7 +142,15 @@ std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const R
     return std::any_of(states.begin(), states.end(), [](auto& state) { return state.alive(); });
   };
   bool stop_seen = stopped();
-  if (between && !stop_seen) between();
+  const auto run_between = [&] {
+    if (!between || stop_seen) return;
+    if (flush != nullptr) {
+      wait_for_spinning_threads();
+      (*flush)();  // our threads wake and spread over the cores
+    }
+    between();
+  };
+  run_between();
   for (std::int64_t round = 0; !stop_seen && any_alive() && !is_done(round); ++round) {
     for (auto& state : states) {
       if (!state.alive()) continue;
@@ -132,7 +158,7 @@ std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const R
       if (state.alive()) state.out.ms.push_back(ms);
       if ((stop_seen = stopped())) break;
     }
-    if (between && !stop_seen) between();
+    run_between();
   }
   std::vector<Samples> out;
   for (auto& state : states) out.push_back(std::move(state.out));
