@@ -42,7 +42,7 @@ void PackSubject::describe(Record& record, const Ceilings& ceilings) const {
   record["bytes"] = bytes;
   record["bytes_moved"] = moved_by_pack(cell_, in_->plans, !permute_plans_first(cell_.impl));
   record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans) / 2;
-  add_limit(record, bandwidth_limit(bytes, ceilings.gather_bw));
+  add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
   add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
 }
 

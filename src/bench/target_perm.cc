@@ -15,8 +15,8 @@ class PermSubject final : public PackSubject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     PackSubject::describe(record, ceilings);
-    if (!(ceilings.gather_bw > 0)) return;
-    record["peak_bw_GBps"] = ceilings.gather_bw * 1e-9;
+    if (!(ceilings.rows_bw() > 0)) return;
+    record["peak_bw_GBps"] = ceilings.rows_bw() * 1e-9;
     record["peak_bw_source"] = ceilings.bw_is_given ? "given" : "measured";
   }
 };
