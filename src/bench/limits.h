@@ -23,8 +23,8 @@ struct Ceilings {
   /// Matrix peak by "<isa>/<dtype>", all threads: "amx_bf16/bf16", "avx512/f32", "portable/f32".
   std::map<std::string, double> peak_flops;
 
-  /// Rows moved to other places: pack reads tokens in order and scatters what it writes, or the other
-  /// way round, so the faster of a copy and a gather bounds it.
+  /// Rows moved to other places: pack reads tokens in order and scatters what it writes, or the
+  /// other way round, so the faster of a copy and a gather bounds it.
   double rows_bw() const { return copy_bw > gather_bw ? copy_bw : gather_bw; }
 
   /// The peak of a kernel: of its dtype where the ISA has instructions for it, of f32, in which
