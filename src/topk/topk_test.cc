@@ -1,10 +1,14 @@
 #include "topk/topk.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -40,6 +44,31 @@ Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.
                     out.index.data(), out.weight.data(), out.max.data(), out.sum.data(), share});
   return out;
 }
+
+// count elements of T that end where a page begins that may not be touched
+template <class T>
+class BeforeGuard {
+ public:
+  explicit BeforeGuard(std::size_t count) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t used = (count * sizeof(T) + page - 1) / page * page;
+    bytes_ = used + page;
+    map_ = static_cast<std::byte*>(
+        mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (map_ == MAP_FAILED || mprotect(map_ + used, page, PROT_NONE) != 0) std::abort();
+    data_ = reinterpret_cast<T*>(map_ + used) - count;
+  }
+  ~BeforeGuard() { munmap(map_, bytes_); }
+  BeforeGuard(const BeforeGuard&) = delete;
+  BeforeGuard& operator=(const BeforeGuard&) = delete;
+
+  T* data() const { return data_; }
+
+ private:
+  std::byte* map_;
+  std::size_t bytes_;
+  T* data_;
+};
 
 enum class Values {
   normal,
@@ -272,6 +301,29 @@ TEST(Topk, SigmoidIsAccurateAndTheSameOnAllVariants) {
     x.back() = 1;
     portable.back() = 0.73105858f;
     variant.sigmoid(x.data() + count - 1, 1, portable.data() + count - 1);
+  }
+}
+
+TEST(Topk, TouchesNothingBehindItsArrays) {
+  const Philox random(5, 6);
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    for (const int num_rows : {1, 16, 64, 83}) {
+      for (const int k : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17}) {
+        const int num_columns = 19;
+        const auto n = static_cast<std::size_t>(num_rows);
+        const auto chosen = n * static_cast<std::size_t>(k);
+        const BeforeGuard<float> x(n * num_columns), weight(chosen), max(n), sum(n);
+        const BeforeGuard<std::int32_t> index(chosen);
+        for (std::size_t i = 0; i < n * num_columns; ++i) x.data()[i] = random.normal(i);
+        for (float* wanted_sum : {sum.data(), static_cast<float*>(nullptr)}) {
+          EXPECT_EQ(variant.topk({x.data(), num_columns, num_rows, num_columns, k, 1.0f,
+                                  index.data(), weight.data(), max.data(), wanted_sum, nullptr}),
+                    num_rows)
+              << name_of(variant.isa);
+        }
+      }
+    }
   }
 }
 

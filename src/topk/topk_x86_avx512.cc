@@ -141,6 +141,18 @@ struct Vector {
     __m512i mask_;
   };
 
+  // GCC merges an extraction and a masked store into vextracti32x4 m128{k}, which, unlike vmovdqu32
+  // m128{k}, faults where a masked-out lane lies on a page that is not there. The empty asm keeps
+  // them apart.
+  static void store_first(float* out, __mmask8 first_k, __m128i v) noexcept {
+    asm("" : "+v"(v));
+    _mm_mask_storeu_epi32(out, first_k, v);
+  }
+  static void store_first(float* out, __mmask8 first_k, __m256i v) noexcept {
+    asm("" : "+v"(v));
+    _mm256_mask_storeu_epi32(out, first_k, v);
+  }
+
   // out[r, 0..k) = lane r of list, k <= kDepth
   template <int kDepth>
   static void store_rows(const Floats* list, int k, float* out) noexcept {
@@ -159,19 +171,19 @@ struct Vector {
     }
     for (int j = 0; j < 4; ++j, out += k) {
       if constexpr (kDepth == 4) {
-        _mm_mask_storeu_epi32(out, first_k, _mm512_castsi512_si128(columns[0][j]));
-        _mm_mask_storeu_epi32(out + 4 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 1));
-        _mm_mask_storeu_epi32(out + 8 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 2));
-        _mm_mask_storeu_epi32(out + 12 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 3));
+        store_first(out, first_k, _mm512_castsi512_si128(columns[0][j]));
+        store_first(out + 4 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 1));
+        store_first(out + 8 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 2));
+        store_first(out + 12 * k, first_k, _mm512_extracti32x4_epi32(columns[0][j], 3));
       } else {
         const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
         const __m512i last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
         const __m512i low = _mm512_permutex2var_epi64(columns[0][j], first, columns[1][j]);
         const __m512i high = _mm512_permutex2var_epi64(columns[0][j], last, columns[1][j]);
-        _mm256_mask_storeu_epi32(out, first_k, _mm512_castsi512_si256(low));
-        _mm256_mask_storeu_epi32(out + 4 * k, first_k, _mm512_extracti64x4_epi64(low, 1));
-        _mm256_mask_storeu_epi32(out + 8 * k, first_k, _mm512_castsi512_si256(high));
-        _mm256_mask_storeu_epi32(out + 12 * k, first_k, _mm512_extracti64x4_epi64(high, 1));
+        store_first(out, first_k, _mm512_castsi512_si256(low));
+        store_first(out + 4 * k, first_k, _mm512_extracti64x4_epi64(low, 1));
+        store_first(out + 8 * k, first_k, _mm512_castsi512_si256(high));
+        store_first(out + 12 * k, first_k, _mm512_extracti64x4_epi64(high, 1));
       }
     }
   }
