@@ -52,43 +52,78 @@ struct Matrix {
   }
 };
 
-// Every kernel the machine runs, on one stripe, against a plain double sum; parts of the depth add
-// up.
-TEST(GemmKernel, EveryVariantMatchesThePlainSum) {
+// acc of each stripe of 40 columns, [stripes][rows rounded up to 16, 32], from parts of the depth.
+std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, std::int64_t rows,
+                            std::int64_t depth_part) {
   Context context({.threads = 1, .isa = {}});
+  const PackedWeights packed(context, w.stacked(1));
+  const PanelShape shape(kernel, x.cols);
+  Buffer panel(shape.bytes(rows));
+  fill_panel(shape, x.view(), nullptr, rows, 0, panel.data());
+  const std::int64_t stripe_acc = round_up(rows, 16) * 32;
+  Buffer memory(packed.stripes() * stripe_acc * 4);
+  auto* acc = memory.elements<float>(1);
+  const std::int64_t depth_bytes = packed.stripe_bytes() / shape.depth;
+  if (kernel.begin) kernel.begin();
+  for (std::int64_t s = 0; s < packed.stripes(); ++s) {
+    for (std::int64_t k = 0; k < shape.depth; k += depth_part) {
+      const std::int64_t depth = std::min(depth_part, shape.depth - k);
+      const std::byte* ahead = s + 1 < packed.stripes() ? packed.stripe(0, s + 1) : nullptr;
+      kernel.run({panel.data() + shape.offset(0, k), shape.stride(),
+                  packed.stripe(0, s) + k * depth_bytes, depth, acc + s * stripe_acc, rows, k > 0,
+                  ahead, ahead != nullptr ? depth * depth_bytes : 0});
+    }
+  }
+  if (kernel.end) kernel.end();
+  return {acc, acc + packed.stripes() * stripe_acc};
+}
+
+// Every kernel the machine runs against a plain double sum; parts of the depth add up.
+void expect_plain_sums(const Kernel& kernel, std::int64_t depth, std::int64_t rows,
+                       std::int64_t depth_part) {
+  Matrix x(kernel.panel, rows, depth, 1), w(kernel.weights, 40, depth, 2);
+  const std::vector<float> acc = products(kernel, x, w, rows, depth_part);
+  const std::int64_t stripe_acc = round_up(rows, 16) * 32;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t j = 0; j < 40; ++j) {
+      double sum = 0, magnitude = 0;
+      for (std::int64_t k = 0; k < depth; ++k) {
+        sum += x.at(r, k) * w.at(j, k);
+        magnitude += std::abs(x.at(r, k) * w.at(j, k));
+      }
+      const auto at = static_cast<std::size_t>(j / 32 * stripe_acc + r * 32 + j % 32);
+      ASSERT_NEAR(acc[at], sum, 1e-30 + 4 * 0x1p-23 * magnitude)
+          << name_of(kernel) << " depth " << depth << " rows " << rows << " at " << r << ", " << j;
+    }
+  }
+}
+
+TEST(GemmKernel, EveryVariantMatchesThePlainSum) {
   for (const Kernel& kernel : kernels()) {
     if (!isa_is_available(kernel.isa)) continue;
     for (const std::int64_t depth : {1, 32, 50, 256}) {
       for (const std::int64_t rows : {1, 5, 6, 12, 13, 16, 17, 32, 33, 70}) {
-        const DType activations = kernel.panel;
-        Matrix x(activations, rows, depth, 1), w(kernel.weights, 40, depth, 2);
-        const PackedWeights packed(context, w.stacked(1));
-        const PanelShape shape(kernel, depth);
-        Buffer panel(shape.bytes(rows));
-        fill_panel(shape, x.view(), nullptr, rows, 0, panel.data());
-        Buffer acc_memory(round_up(rows, 16) * 32 * 4);
-        float* acc = acc_memory.elements<float>(1);
-        for (std::int64_t s = 0; s < packed.stripes(); ++s) {
-          if (kernel.begin) kernel.begin();
-          const std::int64_t depth_bytes = packed.stripe_bytes() / shape.depth;
-          for (std::int64_t k = 0; k < shape.depth; k += 64) {
-            const std::byte* stripe = packed.stripe(0, s) + k * depth_bytes;
-            kernel.run({panel.data() + shape.offset(0, k), shape.stride(), stripe,
-                        std::min<std::int64_t>(64, shape.depth - k), acc, rows, k > 0, stripe, 0});
-          }
-          if (kernel.end) kernel.end();
-          for (std::int64_t r = 0; r < rows; ++r) {
-            for (std::int64_t j = 0; j < 32; ++j) {
-              double sum = 0, magnitude = 0;
-              for (std::int64_t k = 0; k < depth && s * 32 + j < 40; ++k) {
-                sum += x.at(r, k) * w.at(s * 32 + j, k);
-                magnitude += std::abs(x.at(r, k) * w.at(s * 32 + j, k));
-              }
-              ASSERT_NEAR(acc[r * 32 + j], sum, 1e-30 + 4 * 0x1p-23 * magnitude)
-                  << name_of(kernel) << " depth " << depth << " rows " << rows << " at " << r
-                  << ", " << s * 32 + j;
-            }
-          }
+        expect_plain_sums(kernel, depth, rows, 64);
+      }
+    }
+    for (const std::int64_t depth : {256, 352, 1120}) {  // 8, 11 and 35 steps of tiles
+      for (const std::int64_t rows : {1, 17, 70}) expect_plain_sums(kernel, depth, rows, depth);
+    }
+  }
+}
+
+TEST(GemmKernel, OtherRowsNeverChangeBits) {
+  for (const Kernel& kernel : kernels()) {
+    if (!isa_is_available(kernel.isa)) continue;
+    for (const std::int64_t depth : {352, 1120}) {
+      const Matrix w(kernel.weights, 40, depth, 2);
+      Matrix x(kernel.panel, 90, depth, 1);
+      const std::vector<float> many = products(kernel, x, w, 90, depth);
+      for (const std::int64_t rows : {1, 11, 16, 17, 32, 40, 64, 80}) {
+        const std::vector<float> few = products(kernel, x, w, rows, depth);
+        for (std::int64_t i = 0; i < rows * 32; ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          ASSERT_EQ(few[at], many[at]) << name_of(kernel) << " rows " << rows << " at " << i;
         }
       }
     }

@@ -5,10 +5,12 @@
 
 // Eight tiles: 0-3 accumulate a 32 x 32 block (two row tiles by two column tiles), 4-5 hold
 // activations, 6-7 weights. One step of depth 32 loads 4 KiB and multiplies 4 times, 16 cycles
-// each: 64 cycles. Panel and stripe lie in L2, which gives some 46 bytes a cycle: 89 cycles a step
-// if both came from there. So the depth is cut into chunks of 512, whose 32 KiB of weights stay in
-// L1 (48 KiB) while all rows pass by, and L2 has only the 2 KiB of activations to give in 64
-// cycles.
+// each: 64 cycles. What a step waits for is L1's 16 line buffers: a line from L2 holds one for some
+// 16 cycles (46 bytes a cycle), one from memory for some 200.
+//
+// More than 64 rows: the tiles are the limit, so weights must not come from L2 with the
+// activations. The depth is cut into chunks of 512, whose 32 KiB of weights stay in L1 (48 KiB)
+// while all rows pass by, and L2 has only the 2 KiB of activations to give in 64 cycles:
 //
 //   L1   weights of the chunk 32 KiB; activations must not push them out: TILELOADDT1 takes a line
 //        from L2 without keeping it
@@ -17,15 +19,29 @@
 //
 // Of the peak, all from L2, 256 and 352 rows, depth 2048: whole depth 0.62 and 0.66; chunks of
 // 256, 512, 1024 with plain loads 0.62, 0.52, -; with TILELOADDT1 0.63, 0.74 (0.78), 0.64. Chunks
-// of 384 to 576 are within 2% of each other. Prefetching either operand into L1 by software made it
-// slower. Up to 64 rows the accumulators cost more than the second reading of the weights.
+// of 384 to 576 are within 2% of each other. Up to 64 rows the accumulators cost more than the
+// second reading of the weights.
+//
+// Up to 32 rows: memory is the limit, and each line of weights is wanted once. Fetched into L2
+// first it would hold a line buffer twice; so it goes to L1, 16 KiB ahead, and that is only as fast
+// as plain reading when the lines asked for one after another lie in eight streams, as memory and
+// the prefetcher of L2 like them. A round takes a step (2 KiB) of each stream while the next round
+// is fetched, line by line in turn:
+//
+//   stripe    | stream 0      | stream 1      | ... | stream 7      |
+//   round 0   | *             | *             |     | *             |   in L1, multiplied
+//   round 1   |   +           |   +           |     |   +           |   on its way to L1
+//
+// Of what eight streams of plain loads read: 16 rows 0.96, 32 rows 0.86; with the whole stripe
+// fetched into L2 in pairs of lines 0.87 and 0.78. In other orders (one stream; a step of each
+// stream at a time) the same instructions reach 0.55 to 0.75.
 //
 // A tile is loaded for the next step right after its last use in this one. With the four loads
 // together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
 // loads wait for the products that still read their tiles.
 //
-// With one row tile each of the two accumulators waits for its own latency (52 cycles a step): 39
-// bytes of weights a cycle, above what memory gives.
+// All take the steps in the same order: what a row becomes does not depend on how many others its
+// expert has.
 
 namespace switchyard::gemm {
 namespace {
@@ -33,8 +49,9 @@ namespace {
 constexpr std::int64_t kTileBytes = 1024;
 constexpr std::int64_t kAccStride = kStripeColumns * 4;
 constexpr std::int64_t kLine = 64;
-constexpr std::int64_t kChunkDepth = 512;
-constexpr std::int64_t kFewRows = 64;
+constexpr std::int64_t kStepBytes = 2 * kTileBytes;  // of weights
+constexpr std::int64_t kChunkSteps = 16;
+constexpr std::int64_t kFewRowTiles = 4;
 
 struct alignas(64) TileConfig {
   std::uint8_t palette;
@@ -44,23 +61,89 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16];
 };
 
-// Where a run of steps begins: depths [k, k + depth) of a stripe, onto what earlier ones left.
-struct Chunk {
-  std::int64_t depth;
+// The order of steps: of each stream one, then of each the next. Streams are equal parts of the
+// stripe, as many as divide it up to eight.
+class Order {
+ public:
+  explicit Order(std::int64_t steps) noexcept : streams_(kMostStreams) {
+    while (steps % streams_ != 0) --streams_;
+    rounds_ = steps / streams_;
+    stream_ = streams_;
+  }
+  std::int64_t streams() const noexcept { return streams_; }
+  std::int64_t rounds() const noexcept { return rounds_; }
+  std::int64_t position() const noexcept { return position_; }
+
+  inline void advance() noexcept {
+    position_ += rounds_;
+    if (--stream_ == 0) {
+      stream_ = streams_;
+      position_ += 1 - streams_ * rounds_;
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kMostStreams = 8;
+  std::int64_t streams_, rounds_;
+  std::int64_t stream_;
+  std::int64_t position_ = 0;
+};
+
+// Fetches the weights of the next round into L1, and at the end those of the next stripe's first.
+class RoundAhead {
+ public:
+  RoundAhead(const GemmArgs& g, const Order& order) noexcept
+      : streams_(order.streams()),
+        stride_(order.rounds() * kStepBytes),
+        stream_(streams_),
+        steps_((order.rounds() - 1) * streams_),
+        next_(static_cast<const std::byte*>(g.stripe) + kStepBytes),
+        after_(g.prefetch) {
+    if (steps_ == 0) next_ = after_;
+  }
+
+  inline void step() noexcept {
+    if (next_ == nullptr) return;
+    for (int line = 0; line < kStepBytes / kLine; ++line) {
+      __builtin_prefetch(next_, 0, 3);
+      next_ += stride_;
+      if (--stream_ == 0) {
+        stream_ = streams_;
+        next_ += kLine - streams_ * stride_;
+      }
+    }
+    if (--steps_ == 0) next_ = after_;
+  }
+
+ private:
+  std::int64_t streams_;
+  std::int64_t stride_;
+  std::int64_t stream_;
+  std::int64_t steps_;
+  const std::byte* next_;
+  const std::byte* after_;
+};
+
+// A run of steps of a stripe, onto what earlier ones left.
+struct Run {
   const std::byte* weights;
+  Order order;
+  std::int64_t steps;
   bool accumulate;
 };
 
-inline void pair_of_row_tiles(const Chunk& chunk, const std::byte* a, std::int64_t tile_bytes,
-                              float* acc, Prefetcher& prefetcher) noexcept {
-  const std::byte* a1 = a + tile_bytes;
-  const std::byte* b = chunk.weights;
+template <class Ahead>
+inline void pair_of_row_tiles(const Run& run, const std::byte* panel, std::int64_t tile_bytes,
+                              float* acc, Ahead& ahead) noexcept {
   float* acc1 = acc + kTileRows * kStripeColumns;
+  Order order = run.order;
+  const std::byte* a = panel + order.position() * kTileBytes;
+  const std::byte* b = run.weights + order.position() * kStepBytes;
   _tile_stream_loadd(4, a, kLine);
   _tile_loadd(6, b, kLine);
   _tile_loadd(7, b + kTileBytes, kLine);
-  _tile_stream_loadd(5, a1, kLine);
-  if (chunk.accumulate) {
+  _tile_stream_loadd(5, a + tile_bytes, kLine);
+  if (run.accumulate) {
     _tile_stream_loadd(0, acc, kAccStride);
     _tile_stream_loadd(1, acc + 16, kAccStride);
     _tile_stream_loadd(2, acc1, kAccStride);
@@ -71,10 +154,10 @@ inline void pair_of_row_tiles(const Chunk& chunk, const std::byte* a, std::int64
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (std::int64_t k = kDepthUnit; k < chunk.depth; k += kDepthUnit) {
-    a += kTileBytes;
-    a1 += kTileBytes;
-    b += 2 * kTileBytes;
+  for (std::int64_t left = run.steps - 1; left > 0; --left) {
+    order.advance();
+    a = panel + order.position() * kTileBytes;
+    b = run.weights + order.position() * kStepBytes;
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     _tile_stream_loadd(4, a, kLine);
@@ -82,60 +165,66 @@ inline void pair_of_row_tiles(const Chunk& chunk, const std::byte* a, std::int64
     _tile_loadd(6, b, kLine);
     _tile_dpbf16ps(3, 5, 7);
     _tile_loadd(7, b + kTileBytes, kLine);
-    _tile_stream_loadd(5, a1, kLine);
-    prefetcher.step();
+    _tile_stream_loadd(5, a + tile_bytes, kLine);
+    ahead.step();
   }
   _tile_dpbf16ps(0, 4, 6);
   _tile_dpbf16ps(1, 4, 7);
   _tile_dpbf16ps(2, 5, 6);
   _tile_dpbf16ps(3, 5, 7);
-  prefetcher.step();
+  ahead.step();
   _tile_stored(0, acc, kAccStride);
   _tile_stored(1, acc + 16, kAccStride);
   _tile_stored(2, acc1, kAccStride);
   _tile_stored(3, acc1 + 16, kAccStride);
 }
 
-inline void single_row_tile(const Chunk& chunk, const std::byte* a, float* acc,
-                            Prefetcher& prefetcher) noexcept {
-  const std::byte* b = chunk.weights;
-  _tile_loadd(4, a, kLine);
+template <class Ahead>
+inline void single_row_tile(const Run& run, const std::byte* panel, float* acc,
+                            Ahead& ahead) noexcept {
+  Order order = run.order;
+  const std::byte* b = run.weights + order.position() * kStepBytes;
+  _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
   _tile_loadd(6, b, kLine);
   _tile_loadd(7, b + kTileBytes, kLine);
-  if (chunk.accumulate) {
-    _tile_loadd(0, acc, kAccStride);
-    _tile_loadd(1, acc + 16, kAccStride);
+  if (run.accumulate) {
+    _tile_stream_loadd(0, acc, kAccStride);
+    _tile_stream_loadd(1, acc + 16, kAccStride);
   } else {
     _tile_zero(0);
     _tile_zero(1);
   }
-  std::int64_t left = chunk.depth / kDepthUnit;
+  std::int64_t left = run.steps;
   for (; left > 2; left -= 2) {  // two sets of operands take turns
-    _tile_loadd(5, a + kTileBytes, kLine);
-    _tile_loadd(2, b + 2 * kTileBytes, kLine);
-    _tile_loadd(3, b + 3 * kTileBytes, kLine);
+    order.advance();
+    b = run.weights + order.position() * kStepBytes;
+    _tile_stream_loadd(5, panel + order.position() * kTileBytes, kLine);
+    _tile_loadd(2, b, kLine);
+    _tile_loadd(3, b + kTileBytes, kLine);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    prefetcher.step();
-    a += 2 * kTileBytes;
-    b += 4 * kTileBytes;
-    _tile_loadd(4, a, kLine);
+    ahead.step();
+    order.advance();
+    b = run.weights + order.position() * kStepBytes;
+    _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
     _tile_loadd(6, b, kLine);
     _tile_loadd(7, b + kTileBytes, kLine);
     _tile_dpbf16ps(0, 5, 2);
     _tile_dpbf16ps(1, 5, 3);
-    prefetcher.step();
+    ahead.step();
   }
   _tile_dpbf16ps(0, 4, 6);
   _tile_dpbf16ps(1, 4, 7);
-  prefetcher.step();
+  ahead.step();
   if (left == 2) {
-    _tile_loadd(4, a + kTileBytes, kLine);
-    _tile_loadd(6, b + 2 * kTileBytes, kLine);
-    _tile_loadd(7, b + 3 * kTileBytes, kLine);
+    order.advance();
+    b = run.weights + order.position() * kStepBytes;
+    _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
+    _tile_loadd(6, b, kLine);
+    _tile_loadd(7, b + kTileBytes, kLine);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    prefetcher.step();
+    ahead.step();
   }
   _tile_stored(0, acc, kAccStride);
   _tile_stored(1, acc + 16, kAccStride);
@@ -163,22 +252,34 @@ void amx_end() noexcept { _tile_release(); }
 void gemm_bf16_bf16_amx_bf16(const GemmArgs& g) noexcept {
   const std::int64_t row_tiles = (g.rows + kTileRows - 1) / kTileRows;
   const std::int64_t tile_bytes = g.panel_stride * 2;
-  const std::int64_t chunk_depth = g.rows <= kFewRows ? g.depth : kChunkDepth;
-  Prefetcher prefetcher(g, (row_tiles + 1) / 2 * (g.depth / kDepthUnit));
+  const std::int64_t steps = g.depth / kDepthUnit;
+  const auto* panel = static_cast<const std::byte*>(g.panel);
+  Run run{static_cast<const std::byte*>(g.stripe), Order(steps), steps, g.accumulate};
   fence();
-  for (std::int64_t k = 0; k < g.depth; k += chunk_depth) {
-    const Chunk chunk{g.depth - k < chunk_depth ? g.depth - k : chunk_depth,
-                      static_cast<const std::byte*>(g.stripe) + k * kStripeColumns * 2,
-                      g.accumulate || k > 0};
-    const std::byte* a = static_cast<const std::byte*>(g.panel) + k * kTileRows * 2;
+  if (row_tiles <= 2) {
+    RoundAhead ahead(g, run.order);
+    if (row_tiles == 2) {
+      pair_of_row_tiles(run, panel, tile_bytes, g.acc, ahead);
+    } else {
+      single_row_tile(run, panel, g.acc, ahead);
+    }
+    return fence();
+  }
+  Prefetcher ahead(g, (row_tiles + 1) / 2 * steps);
+  const std::int64_t most_steps = row_tiles <= kFewRowTiles ? steps : kChunkSteps;
+  for (std::int64_t left = steps; left > 0; left -= run.steps) {
+    run.steps = left < most_steps ? left : most_steps;
+    const std::byte* a = panel;
     float* acc = g.acc;
     std::int64_t tile = 0;
     for (; tile + 2 <= row_tiles; tile += 2) {
-      pair_of_row_tiles(chunk, a, tile_bytes, acc, prefetcher);
+      pair_of_row_tiles(run, a, tile_bytes, acc, ahead);
       a += 2 * tile_bytes;
       acc += 2 * kTileRows * kStripeColumns;
     }
-    if (tile < row_tiles) single_row_tile(chunk, a, acc, prefetcher);
+    if (tile < row_tiles) single_row_tile(run, a, acc, ahead);
+    for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+    run.accumulate = true;
   }
   fence();
 }
