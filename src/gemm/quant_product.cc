@@ -11,12 +11,13 @@ namespace switchyard::gemm {
 namespace {
 
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element)
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows)       \
-  QuantKernel{Isa::isa,                                       \
-              QuantFormat::weights,                           \
-              min_rows,                                       \
-              quant_##weights##_##isa,                        \
-              Isa::isa == Isa::amx_bf16 ? kTilesOn : nullptr, \
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes) \
+  QuantKernel{Isa::isa,                                          \
+              QuantFormat::weights,                              \
+              min_rows,                                          \
+              stripes,                                           \
+              quant_##weights##_##isa,                           \
+              Isa::isa == Isa::amx_bf16 ? kTilesOn : nullptr,    \
               Isa::isa == Isa::amx_bf16 ? kTilesOff : nullptr},
 #if defined(SWITCHYARD_X86_KERNELS)
 constexpr ThreadStateFn kTilesOn = amx_begin, kTilesOff = amx_end;
@@ -35,7 +36,7 @@ struct RowKernel {
   RowFn run;
 };
 
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows)
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes)
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element) \
   {Isa::isa, DType::element, quant_row_##element##_##isa},
 constexpr RowKernel kRowKernels[] = {
@@ -72,6 +73,16 @@ bool is_streamed(const MatrixView& out) noexcept {
 // line of the first eighth has half of that. One core, one row, GB/s from memory of 20: by 18 KiB
 // 12.0, 36 KiB 17.4, 72 KiB 18.1, 144 KiB 18.2, 288 KiB 17.6.
 constexpr std::int64_t kUnitBytes = 144 << 10;
+
+/// How many stripes a kernel multiplies with `rows` rows in one call.
+std::int64_t stripes_at_once(const QuantKernel& kernel, std::int64_t rows) noexcept {
+  return rows <= kQuantStreamRows ? kernel.stripes : 1;
+}
+
+/// How many stripes' accumulators are kept.
+std::int64_t stripes_held(const QuantKernel& kernel, std::int64_t rows) noexcept {
+  return std::max(kStripesTogether, stripes_at_once(kernel, rows));
+}
 
 }  // namespace
 
@@ -162,13 +173,18 @@ void QuantProduct::run(Context& context, std::span<const Group> groups, const Qu
       tasks_);
   if (tasks_.empty()) return;
 
+  const auto group_of = [&](const Task& task) -> const Group& {
+    return groups[static_cast<std::size_t>(task.group)];
+  };
   Call call{
       in, row_index, find_epilogue(isa_, kind, act, out.dtype), out, is_streamed(out), 0, 0, 0,
       0,  0};
   std::int64_t rows = 0, acc = 0;
   for (const Task& task : tasks_) {
     const bool whole = part_depth(task) == weights_.depth();
-    const std::int64_t stripes = whole ? kStripesTogether : task.stripe_end - task.stripe_begin;
+    const QuantKernel& kernel = kernel_for(group_of(task).rows);
+    const std::int64_t stripes =
+        whole ? stripes_held(kernel, task.rows) : task.stripe_end - task.stripe_begin;
     rows = std::max(rows, round_up(task.rows, kTileRows));
     acc = std::max(acc, round_up(task.rows, kTileRows) * kStripeColumns * stripes * 4);
   }
@@ -180,9 +196,6 @@ void QuantProduct::run(Context& context, std::span<const Group> groups, const Qu
   Arena::Scope scope(arena_of(context));
   const auto scratch = scope.take<std::byte>(call.bytes * context.threads());
 
-  const auto group_of = [&](const Task& task) -> const Group& {
-    return groups[static_cast<std::size_t>(task.group)];
-  };
   const auto ahead = [&](std::int64_t i) -> Ahead {
     if (i < 0) return {};
     const Task& task = tasks_[static_cast<std::size_t>(i)];
@@ -258,22 +271,33 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
                  .acc = nullptr,
                  .rows = task.rows,
                  .scratch = scratch + call.kernel,
-                 .prefetch = {}};
+                 .prefetch = {},
+                 .stripes = 1,
+                 .stripe_bytes = weights_.stripe_bytes(),
+                 .stripe_acc = stripe_acc};
+  const std::int64_t at_once = stripes_at_once(kernel, task.rows);
+  const std::int64_t held = stripes_held(kernel, task.rows);
   auto* accs = reinterpret_cast<float*>(scratch + call.acc);
   if (kernel.begin != nullptr) kernel.begin();
   for (; args.k_end < depth; args.k_begin = args.k_end) {
     args.k_end = std::min(depth, args.k_begin + part);
-    for (std::int64_t s = task.stripe_begin; s < task.stripe_end; ++s) {
-      const std::int64_t held = part < depth ? s - task.stripe_begin : s % kStripesTogether;
-      args.acc = accs + held * stripe_acc;
+    std::int64_t done = task.stripe_begin;
+    const auto acc_of = [&](std::int64_t s) {
+      return accs +
+             (s - task.stripe_begin) % (part < depth ? weights_.stripes() : held) * stripe_acc;
+    };
+    for (std::int64_t s = task.stripe_begin; s < task.stripe_end; s += args.stripes) {
+      args.acc = acc_of(s);
       args.stripe = weights_.stripe(group.matrix, s);
-      if (part == depth) args.prefetch = prefetch_of(task, group.matrix, s, ahead);
+      args.stripes = std::min(at_once, task.stripe_end - s);
+      if (part == depth && at_once == 1) args.prefetch = prefetch_of(task, group.matrix, s, ahead);
       kernel.run(args);
       if (args.k_end < depth) continue;
-      if (s % kStripesTogether != 0 && s > task.stripe_begin) {
-        finish_stripes(call, group, task, s - 1, 2, args.acc - stripe_acc);
-      } else if (s + 1 == task.stripe_end) {
-        finish_stripes(call, group, task, s, 1, args.acc);
+      const std::int64_t end = s + args.stripes;
+      while (done + kStripesTogether <= end || (done < end && end == task.stripe_end)) {
+        const std::int64_t count = std::min(kStripesTogether, end - done);
+        finish_stripes(call, group, task, done, count, acc_of(done));
+        done += count;
       }
     }
   }

@@ -20,6 +20,7 @@ struct QuantKernel {
   Isa isa;
   QuantFormat weights;
   std::int64_t min_rows;
+  std::int64_t stripes;  ///< most at once
   QuantFn run;
   ThreadStateFn begin, end;  ///< nothing to do when null
 };
