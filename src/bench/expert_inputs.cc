@@ -7,8 +7,6 @@
 #include <map>
 
 #include "base/context.h"
-#include "bench/cost.h"
-#include "bench/oracle.h"
 #include "layer/layer_reference.h"
 #include "switchyard/error.h"
 #include "workload/tensors.h"
@@ -72,6 +70,8 @@ std::vector<double> row_of(ConstMatrixView x, std::int64_t row) {
 
 RawExperts::RawExperts(Context& context, const Cell& cell, std::int64_t spare) : cell_(cell) {
   if (cell.weights.quant) {
+    weights_.up = {nullptr,     cell.weights.dtype, cell.experts,          cell.ffn,
+                   cell.hidden, cell.hidden,        cell.ffn * cell.hidden};
     keep_integers(context, spare);
     return;
   }
@@ -120,24 +120,22 @@ std::unique_ptr<Experts> RawExperts::make(Context& context, std::string_view imp
 }
 
 std::vector<double> RawExperts::reference(Context& context, std::string_view implementation,
-                                          const DispatchPlan& plan, ConstMatrixView in,
-                                          std::span<const std::int64_t> rows) const {
+                                          ConstMatrixView in,
+                                          std::span<const ExpertInput> inputs) const {
   if (cell_.weights.quant) {
-    return quantized_reference(context, dequantizes(cell_, implementation), plan, in, rows);
+    return quantized_reference(context, dequantizes(cell_, implementation), in, inputs);
   }
-  return reference_experts(context, weights_, plan, in, rows);
+  return reference_experts(context, weights_, in, inputs);
 }
 
 std::vector<double> RawExperts::quantized_reference(Context& context, bool dequantizes,
-                                                    const DispatchPlan& plan, ConstMatrixView in,
-                                                    std::span<const std::int64_t> rows) const {
+                                                    ConstMatrixView in,
+                                                    std::span<const ExpertInput> inputs) const {
   std::map<std::int64_t, std::vector<std::size_t>> places_of_expert;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto after =
-        std::upper_bound(plan.expert_begin.begin(), plan.expert_begin.end(), rows[i]);
-    places_of_expert[after - plan.expert_begin.begin() - 1].push_back(i);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    places_of_expert[inputs[i].expert].push_back(i);
   }
-  std::vector<double> ref(rows.size() * static_cast<std::size_t>(in.cols));
+  std::vector<double> ref(inputs.size() * static_cast<std::size_t>(in.cols));
   for (const auto& entry : places_of_expert) {  // clang 14 captures no structured bindings
     const std::int64_t expert = entry.first;
     const std::vector<std::size_t>& places = entry.second;
@@ -148,10 +146,7 @@ std::vector<double> RawExperts::quantized_reference(Context& context, bool dequa
     if (weights.is_gated()) stand_for.gate = gate.view();
     pool_of(context).for_each(std::ssize(places), [&](std::int64_t i, int) {
       const std::size_t place = places[static_cast<std::size_t>(i)];
-      const std::int64_t row = rows[place];
-      const std::int64_t at =
-          plan.layout == Layout::fused ? plan.token_of_row[static_cast<std::size_t>(row)] : row;
-      const std::vector<double> x = row_of(in, at);
+      const std::vector<double> x = row_of(in, inputs[place].row);
       const auto out = dequantizes ? reference_expert(stand_for, 0, x)
                                    : reference_quantized_expert(stand_for, 0, x, cell_.dtype);
       std::copy(out.begin(), out.end(), ref.begin() + static_cast<std::int64_t>(place) * in.cols);

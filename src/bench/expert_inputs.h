@@ -4,7 +4,9 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/cost.h"
 #include "bench/dispatch_inputs.h"
+#include "bench/oracle.h"
 #include "bench/record.h"
 #include "switchyard/experts.h"
 #include "switchyard/quant.h"
@@ -19,7 +21,7 @@ class RawExperts {
  public:
   RawExperts(Context& context, const Cell& cell, std::int64_t spare);
 
-  /// Of a cell whose weights are elements.
+  /// Of integers only up's shape: a layer on their experts asks for no more.
   const ExpertWeights& weights() const noexcept { return weights_; }
 
   /// Bytes held, and of those the ones that `spare` paid for.
@@ -29,25 +31,38 @@ class RawExperts {
   /// Throws Error(unavailable) for an implementation that does not take these weights.
   std::unique_ptr<Experts> make(Context& context, std::string_view implementation) const;
 
-  /// ref [|rows|, H]: row rows[i] of `in`, each through its expert (see reference_experts), as the
+  /// ref [|inputs|, H]: rows of `in` through their experts (see reference_experts), as the
   /// implementation multiplies integer weights: with rows that are quantised too, or with elements.
   std::vector<double> reference(Context& context, std::string_view implementation,
-                                const DispatchPlan& plan, ConstMatrixView in,
-                                std::span<const std::int64_t> rows) const;
+                                ConstMatrixView in, std::span<const ExpertInput> inputs) const;
 
  private:
   void keep_integers(Context& context, std::int64_t spare);
   QuantizedExperts quantized(Context& context, std::int64_t expert) const;
   QuantizedExperts make_quantized(Context& context, std::int64_t expert) const;
-  std::vector<double> quantized_reference(Context& context, bool dequantizes,
-                                          const DispatchPlan& plan, ConstMatrixView in,
-                                          std::span<const std::int64_t> rows) const;
+  std::vector<double> quantized_reference(Context& context, bool dequantizes, ConstMatrixView in,
+                                          std::span<const ExpertInput> inputs) const;
 
   Cell cell_;
   std::int64_t bytes_ = 0;
   std::vector<QuantizedExperts> integers_;  // [E], of one expert each; or empty
   Matrix gate_, up_, down_;                 // [E*F, H], [E*F, H], [E*H, F]
   ExpertWeights weights_;
+};
+
+/// What implementations must give. Those that multiply integers as elements give something else, so
+/// there may be two of it, each made when the first of its kind asks.
+class ExpertReference {
+ public:
+  template <class Make>
+  const std::vector<double>& of(const Cell& cell, Make&& make) {
+    std::vector<double>& out = dequantizes(cell, cell.impl) ? of_elements_ : of_weights_;
+    if (out.empty()) out = make();
+    return out;
+  }
+
+ private:
+  std::vector<double> of_weights_, of_elements_;
 };
 
 /// layer_tolerance of the cell's types. Of integer weights that of bf16, whatever the activations:

@@ -57,6 +57,12 @@ void set_config(Cell& cell, const std::string& name) {
   cell.top_k = config.top_k;
 }
 
+/// Zero points are of int4, so that one sweep may ask for them and have int8 too.
+void set_quant_format(Cell& cell) {
+  cell.quant.format = *cell.weights.quant;
+  if (cell.quant.format == QuantFormat::int8) cell.quant.zero_points = false;
+}
+
 /// The implementation sinkhorn is that strategy, whatever --strategy says.
 void set_impl(Cell& cell, const std::string& name) {
   cell.impl = name;
@@ -103,7 +109,7 @@ std::vector<std::vector<Cell>> expand(const Grid& grid) {
   for (Cell& cell : cells) {
     cell.router.top_k = cell.top_k;
     cell.router.seed = cell.seed;
-    if (cell.weights.quant) cell.quant.format = *cell.weights.quant;
+    if (cell.weights.quant) set_quant_format(cell);
     check_cell(cell);
     std::vector<Cell> group{cell};
     cross(group, impls, set_impl);

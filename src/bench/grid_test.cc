@@ -102,6 +102,15 @@ TEST(Grid, RefusesWhatCannotBeMeasured) {
   EXPECT_NE(refusal(grid).find("narrow it"), std::string::npos);
 }
 
+TEST(Grid, ZeroPointsAreOfInt4Only) {
+  Grid grid = layer_grid();
+  grid.base.quant.zero_points = true;
+  grid.weights = {weight_format_from_name("int8"), weight_format_from_name("int4")};
+  const auto groups = expand(grid);
+  EXPECT_FALSE(groups.front()[0].quant.zero_points);
+  EXPECT_TRUE(groups.back()[0].quant.zero_points);
+}
+
 TEST(Grid, TheImplementationSinkhornIsThatStrategyOnce) {
   Grid grid;
   grid.base.bench = "router";

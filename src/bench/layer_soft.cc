@@ -7,7 +7,6 @@
 #include "base/check.h"
 #include "base/context.h"
 #include "bench/expert_inputs.h"
-#include "bench/oracle.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
 #include "bench/weight_cache.h"
@@ -42,8 +41,6 @@ struct Inputs {
     require(cell.router_arch == RouterArch::linear,
             "--router {} with strategy {}: expected linear, which gives a logit to every slot",
             name_of(cell.router_arch), cell.strategy);
-    require(!cell.weights.quant, "the layer takes f32, bf16 and f16 weights: not {}",
-            name_of(cell.weights));
     for (std::int64_t d = 0; d < num_draws(cell); ++d) {
       const auto draw = static_cast<std::uint64_t>(d);
       const Matrix& of_draw = x.emplace_back(cell.dtype, cell.tokens, cell.hidden);
@@ -81,6 +78,20 @@ double error_of(std::span<const float> values, std::span<const double> ref) {
   return std::sqrt(error / norm);
 }
 
+void store_row(MatrixView out, std::int64_t row, std::span<const double> values) {
+  const auto store = [&](auto element) {
+    auto* to = reinterpret_cast<decltype(element)*>(out.row(row));
+    for (std::size_t j = 0; j < values.size(); ++j) {
+      to[j] = from_float<decltype(element)>(static_cast<float>(values[j]));
+    }
+  };
+  switch (out.dtype) {
+    case DType::f32: store(float{}); break;
+    case DType::bf16: store(bf16{}); break;
+    case DType::f16: store(f16{}); break;
+  }
+}
+
 /// The matrices against those of logits in double.
 void check_soft_routing(const Cell& cell, const Inputs& in, const SoftRouting& routing) {
   const std::vector<double> exact = reference_logits(in.x[0].view(), in.router.view());
@@ -97,19 +108,20 @@ void check_soft_routing(const Cell& cell, const Inputs& in, const SoftRouting& r
 Check check_output(const Cell& cell, const Inputs& in, const SoftRouting& routing,
                    ConstMatrixView out) {
   const std::int64_t slots = num_slots(cell);
-  std::vector<double> slot_rows(static_cast<std::size_t>(slots * cell.hidden));
+  const Matrix stored(cell.dtype, slots, cell.hidden);
+  std::vector<ExpertInput> inputs(static_cast<std::size_t>(slots));
   pool_of(in.context).for_each(slots, [&](std::int64_t s, int) {
-    const auto slot = reference_slot(in.x[0].view(), routing, in.weights, s);
-    std::copy(slot.begin(), slot.end(), slot_rows.begin() + s * cell.hidden);
+    store_row(stored.view(), s, reference_slot(in.x[0].view(), routing, s));
+    inputs[static_cast<std::size_t>(s)] = {s / cell.router.slots_per_expert, s};
   });
+  const auto slot_rows = in.raw->reference(in.context, cell.impl, stored.view(), inputs);
   std::vector<std::int64_t> tokens;
   const std::int64_t count = std::min<std::int64_t>(cell.tokens, 64);
   for (std::int64_t i = 0; i < count; ++i) tokens.push_back(i * cell.tokens / count);
   const auto ref = reference_mixed(in.x[0].view(), routing, slot_rows, in.weights, tokens);
   const double depth = static_cast<double>(cell.tokens + slots);
   return {.rel_err = relative_error(out, ref, tokens),
-          .tol = layer_tolerance(cell.dtype, cell.weights.dtype, cell.hidden, cell.ffn) +
-                 2 * std::sqrt(depth) * epsilon_of(DType::f32)};
+          .tol = expert_tolerance(cell) + 2 * std::sqrt(depth) * epsilon_of(DType::f32)};
 }
 
 /// Router, two dense products with [T, S], experts on every slot.
@@ -179,8 +191,10 @@ class SoftLayerSubject final : public Subject {
     // The logits are written and read for both softmaxes, each of which is written and read.
     record["bytes_moved"] = bytes + 7 * mixing_bytes(cell_) + row_bytes(cell_, 4 * slots_of(cell_));
     record["weight_bytes"] = expert_bytes(cell_, cell_.experts);
-    add_limit(record, work_limit(flops, peak_of(ceilings, layer_.experts().isa()), bytes,
-                                 ceilings.read_bw));
+    add_limit(
+        record,
+        work_limit(flops, peak_of(ceilings, layer_.experts().isa(), multiplied_weights(cell_)),
+                   bytes, ceilings.read_bw));
   }
 
  private:

@@ -113,17 +113,6 @@ void require_logits(const Cell& cell, const Draws& draws) {
           cell.routing, cell.bench);
 }
 
-std::vector<double> reference_layer_of(Context& context, ConstMatrixView x, const Routing& routing,
-                                       const DispatchPlan& plan, const LayerWeights& weights,
-                                       std::span<const std::int64_t> tokens) {
-  std::vector<double> ref(tokens.size() * index(x.cols));
-  pool_of(context).for_each(static_cast<std::int64_t>(tokens.size()), [&](std::int64_t i, int) {
-    const auto out = reference_layer(x, routing, plan, weights, tokens.subspan(index(i), 1));
-    std::copy(out.begin(), out.end(), ref.begin() + i * x.cols);
-  });
-  return ref;
-}
-
 void check_drops(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan) {
   const auto num_assignments = static_cast<double>(routing.expert.size());
   const double capacity =
@@ -212,16 +201,53 @@ std::int64_t affordable_sample(double multiply_adds) {
                                   64);
 }
 
-std::vector<double> reference_experts(Context& context, const ExpertWeights& weights,
-                                      const DispatchPlan& plan, ConstMatrixView in,
-                                      std::span<const std::int64_t> rows) {
-  std::vector<double> ref(rows.size() * index(in.cols));
-  pool_of(context).for_each(static_cast<std::int64_t>(rows.size()), [&](std::int64_t i, int) {
-    const std::int64_t row = rows[index(i)];
+std::vector<ExpertInput> inputs_of_rows(const DispatchPlan& plan,
+                                        std::span<const std::int64_t> rows) {
+  std::vector<ExpertInput> inputs;
+  for (const std::int64_t row : rows) {
     const auto after = std::upper_bound(plan.expert_begin.begin(), plan.expert_begin.end(), row);
-    const auto expert = after - plan.expert_begin.begin() - 1;
     const std::int64_t at = plan.layout == Layout::fused ? plan.token_of_row[index(row)] : row;
-    const auto out = reference_expert(weights, expert, row_of(in, at));
+    inputs.push_back({after - plan.expert_begin.begin() - 1, at});
+  }
+  return inputs;
+}
+
+std::vector<ExpertInput> inputs_of_tokens(const Routing& routing, const DispatchPlan& plan,
+                                          std::span<const std::int64_t> tokens) {
+  std::vector<ExpertInput> inputs;
+  for (const std::int64_t t : tokens) {
+    for (auto a = index(plan.token_begin[index(t)]); a < index(plan.token_begin[index(t + 1)]);
+         ++a) {
+      if (plan.row_of_assignment[a] >= 0) inputs.push_back({routing.expert[a], t});
+    }
+  }
+  return inputs;
+}
+
+std::vector<double> reference_sums(const DispatchPlan& plan, std::span<const std::int64_t> tokens,
+                                   std::span<const double> expert_rows, std::int64_t hidden) {
+  std::vector<double> ref(tokens.size() * index(hidden));
+  const double* expert_row = expert_rows.data();
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    double* sum = &ref[i * index(hidden)];
+    for (auto a = index(plan.token_begin[index(tokens[i])]);
+         a < index(plan.token_begin[index(tokens[i] + 1)]); ++a) {
+      if (plan.row_of_assignment[a] < 0) continue;
+      for (std::int64_t j = 0; j < hidden; ++j) {
+        sum[j] += plan.weight_of_assignment[a] * expert_row[j];
+      }
+      expert_row += hidden;
+    }
+  }
+  return ref;
+}
+
+std::vector<double> reference_experts(Context& context, const ExpertWeights& weights,
+                                      ConstMatrixView in, std::span<const ExpertInput> inputs) {
+  std::vector<double> ref(inputs.size() * index(in.cols));
+  pool_of(context).for_each(std::ssize(inputs), [&](std::int64_t i, int) {
+    const ExpertInput& input = inputs[index(i)];
+    const auto out = reference_expert(weights, input.expert, row_of(in, input.row));
     std::copy(out.begin(), out.end(), ref.begin() + i * in.cols);
   });
   return ref;

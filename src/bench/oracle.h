@@ -31,11 +31,6 @@ void check_logits(Context& context, ConstMatrixView x, const RouterWeights& rout
 /// Throws Error(invalid_argument) for a source that carries assignments only.
 void require_logits(const Cell& cell, const Draws& draws);
 
-/// reference_layer of `tokens`, in parallel.
-std::vector<double> reference_layer_of(Context& context, ConstMatrixView x, const Routing& routing,
-                                       const DispatchPlan& plan, const LayerWeights& weights,
-                                       std::span<const std::int64_t> tokens);
-
 /// Throws Error(check_failed) unless the plan dropped as many assignments, and left as many tokens
 /// with none, as the drop policy says, counted from the routing alone.
 void check_drops(const Routing& routing, const PlanOptions& options, const DispatchPlan& plan);
@@ -54,11 +49,27 @@ Check check_combined(Context& context, const Routing& routing, const DispatchPla
 /// of one core afford, 4 to 64.
 std::int64_t affordable_sample(double multiply_adds);
 
-/// ref [|rows|, H]: row rows[i] of `in`, each through its expert, in parallel.
-/// `token_of_row` maps rows to those of `in`; empty when `in` is packed.
+/// A row of a matrix and the expert that it goes through.
+struct ExpertInput {
+  std::int64_t expert = 0, row = 0;
+};
+
+/// Of packed rows; with Layout::fused of the tokens that they would be copies of.
+std::vector<ExpertInput> inputs_of_rows(const DispatchPlan& plan,
+                                        std::span<const std::int64_t> rows);
+
+/// Of the kept assignments of the listed tokens, in their order.
+std::vector<ExpertInput> inputs_of_tokens(const Routing& routing, const DispatchPlan& plan,
+                                          std::span<const std::int64_t> tokens);
+
+/// ref [|tokens|, H]: for each listed token the sum, with the plan's weights, of what experts made
+/// of inputs_of_tokens.
+std::vector<double> reference_sums(const DispatchPlan& plan, std::span<const std::int64_t> tokens,
+                                   std::span<const double> expert_rows, std::int64_t hidden);
+
+/// ref [|inputs|, H]: each row of `in` through its expert, in parallel.
 std::vector<double> reference_experts(Context& context, const ExpertWeights& weights,
-                                      const DispatchPlan& plan, ConstMatrixView in,
-                                      std::span<const std::int64_t> rows);
+                                      ConstMatrixView in, std::span<const ExpertInput> inputs);
 
 /// First, last and seeded other rows of every expert that has any.
 std::vector<std::int64_t> covering_rows(const DispatchPlan& plan, std::int64_t per_expert,

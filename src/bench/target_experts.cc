@@ -1,7 +1,6 @@
 // The grouped FFN alone, on rows that are already packed.
 
 #include "bench/expert_inputs.h"
-#include "bench/oracle.h"
 #include "bench/target_list.h"
 #include "bench/traffic.h"
 #include "bench/weight_cache.h"
@@ -10,12 +9,6 @@
 
 namespace switchyard {
 namespace {
-
-/// What the experts must make of draw 0, on rows that cover every active expert.
-struct Reference {
-  std::vector<std::int64_t> rows;
-  std::vector<double> out, out_of_elements;  // the latter of integers that are dequantised
-};
 
 struct Inputs : DispatchInputs {
   Inputs(Context& c, const Cell& cell, const RoutingSource& source, WeightCache& weights)
@@ -27,25 +20,24 @@ struct Inputs : DispatchInputs {
     const DispatchPlan& plan = plans.of_draw[0];
     check_plan(draws.routing(0), options, plan);
     const std::int64_t active = std::max<std::int64_t>(1, active_experts(plan));
-    reference.rows = covering_rows(
+    checked_rows = covering_rows(
         plan, std::min<std::int64_t>(4, affordable_sample(expert_flops(cell, 1) / 2) / active + 1),
         cell.seed);
   }
 
-  /// Of the rows of `reference`, made when the first implementation of its kind asks.
+  /// What the experts must make of draw 0, on `checked_rows`.
   const std::vector<double>& reference_of(const Cell& cell) {
-    std::vector<double>& out =
-        dequantizes(cell, cell.impl) ? reference.out_of_elements : reference.out;
-    if (out.empty()) {
-      out = raw->reference(context, cell.impl, plans.of_draw[0], in.view(), reference.rows);
-    }
-    return out;
+    return reference.of(cell, [&] {
+      return raw->reference(context, cell.impl, in.view(),
+                            inputs_of_rows(plans.of_draw[0], checked_rows));
+    });
   }
 
   WeightCache& cache;
   std::shared_ptr<const RawExperts> raw;
   Matrix in;
-  Reference reference;
+  std::vector<std::int64_t> checked_rows;  ///< of every active expert some
+  ExpertReference reference;
 };
 
 class ExpertsSubject final : public Subject {
@@ -60,7 +52,7 @@ class ExpertsSubject final : public Subject {
     out_.poison();
     prepare(0);
     run();
-    return {.rel_err = relative_error(out_.view(), in_->reference_of(cell_), in_->reference.rows),
+    return {.rel_err = relative_error(out_.view(), in_->reference_of(cell_), in_->checked_rows),
             .tol = expert_tolerance(cell_)};
   }
 

@@ -5,7 +5,6 @@
 #include "base/check.h"
 #include "bench/expert_inputs.h"
 #include "bench/layer_soft.h"
-#include "bench/oracle.h"
 #include "bench/router_inputs.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
@@ -18,18 +17,9 @@
 namespace switchyard {
 namespace {
 
-/// What the layer must make of draw 0, on tokens that cover every active expert.
-struct Reference {
-  std::vector<std::int64_t> tokens;
-  std::vector<double> out;
-};
-
 struct Inputs : RouterInputs {
   Inputs(Context& c, const Cell& cell, const RoutingSource& source, WeightCache& kept)
       : RouterInputs(c, cell, source), context(c), cache(kept) {
-    require(!cell.weights.quant,
-            "the layer takes f32, bf16 and f16 weights: {} ones are measured by experts",
-            name_of(cell.weights));
     raw = cache.raw(c, cell);
     weights.router = router.weights();
     weights.experts = raw->weights();
@@ -38,19 +28,29 @@ struct Inputs : RouterInputs {
     if (has_router) check_logits(c, x_of(0), weights.router, draws.logits(0), cell.seed);
     if (draws.has_logits()) require_passed(check_routing(cell, draws, routing));
     check_plan(routing, options, plan);
-    reference.tokens = covering_tokens(
+    checked_tokens = covering_tokens(
         routing, plan,
         affordable_sample(mean_assignments(draws) / static_cast<double>(cell.tokens) *
                           expert_flops(cell, 1) / 2),
         cell.seed);
-    reference.out = reference_layer_of(c, x_of(0), routing, plan, weights, reference.tokens);
+  }
+
+  /// What the layer must make of draw 0, on `checked_tokens`.
+  const std::vector<double>& reference_of(const Cell& cell) {
+    return reference.of(cell, [&] {
+      const DispatchPlan& plan = plans.of_draw[0];
+      const auto rows = raw->reference(context, cell.impl, x_of(0),
+                                       inputs_of_tokens(draws.routing(0), plan, checked_tokens));
+      return reference_sums(plan, checked_tokens, rows, cell.hidden);
+    });
   }
 
   Context& context;
   WeightCache& cache;
   std::shared_ptr<const RawExperts> raw;
   LayerWeights weights;
-  Reference reference;
+  std::vector<std::int64_t> checked_tokens;  ///< that cover every active expert
+  ExpertReference reference;
 };
 
 LayerConfig layer_config(const Cell& cell) {
@@ -63,7 +63,7 @@ LayerConfig layer_config(const Cell& cell) {
 
 class LayerSubject final : public Subject {
  public:
-  LayerSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
+  LayerSubject(std::shared_ptr<Inputs> in, const Cell& cell)
       : in_(std::move(in)),
         cell_(cell),
         config_(layer_config(cell)),
@@ -76,8 +76,8 @@ class LayerSubject final : public Subject {
     run();
     // The reference followed the routing of draw 0, which was checked by itself.
     require_same_routing(in_->draws.routing(0), layer_.routing());
-    return {.rel_err = relative_error(out_.view(), in_->reference.out, in_->reference.tokens),
-            .tol = layer_tolerance(cell_.dtype, cell_.weights.dtype, cell_.hidden, cell_.ffn)};
+    return {.rel_err = relative_error(out_.view(), in_->reference_of(cell_), in_->checked_tokens),
+            .tol = expert_tolerance(cell_)};
   }
 
   void prepare(std::int64_t i) override { draw_ = in_->draws.wrap(i); }
@@ -118,8 +118,10 @@ class LayerSubject final : public Subject {
     record["bytes"] = bytes;
     record["bytes_moved"] = moved;
     record["weight_bytes"] = weight_bytes;
-    add_limit(record, work_limit(flops, peak_of(ceilings, layer_.experts().isa()), bytes,
-                                 ceilings.read_bw));
+    add_limit(
+        record,
+        work_limit(flops, peak_of(ceilings, layer_.experts().isa(), multiplied_weights(cell_)),
+                   bytes, ceilings.read_bw));
     add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
     add_losses(record, in_->context, cell_, in_->draws, 0);
   }
@@ -140,7 +142,7 @@ class LayerSubject final : public Subject {
     add("routing_share", (times.select + times.plan + times.pack + times.combine) / whole_ms);
   }
 
-  std::shared_ptr<const Inputs> in_;
+  std::shared_ptr<Inputs> in_;
   Cell cell_;
   LayerConfig config_;
   MoeLayer layer_;
@@ -154,14 +156,14 @@ class LayerSubject final : public Subject {
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   if (strategy_of(cell).is_soft()) return soft_layer_cost(cell, load);
   const double tokens = static_cast<double>(cell.tokens);
-  const double weights = expert_bytes(cell, static_cast<double>(cell.experts));
   const bool router = has_router(cell);
-  return {.shared_bytes = weights + router_input_bytes(cell) + routing_bytes(cell, load),
-          .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, 2 * load.rows + tokens) +
-                       tokens * cell.experts * sizeof(float) + router_bytes(cell),
-          .flops = expert_flops(cell, load.kept) + (router ? router_flops(cell) : 0),
-          .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * tokens) +
-                           (router ? router_bytes(cell) : 0)};
+  return {
+      .shared_bytes = raw_expert_bytes(cell) + router_input_bytes(cell) + routing_bytes(cell, load),
+      .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, 2 * load.rows + tokens) +
+                   tokens * cell.experts * sizeof(float) + router_bytes(cell),
+      .flops = expert_flops(cell, load.kept) + (router ? router_flops(cell) : 0),
+      .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * tokens) +
+                       (router ? router_bytes(cell) : 0)};
 }
 
 MakeSubject prepare(Context& context, const Cell& cell, const RoutingSource& source,

@@ -10,75 +10,24 @@
 #include "bench/identity.h"
 #include "bench/oracle.h"
 #include "bench/record.h"
-#include "bench/weight_cache.h"
+#include "bench/target_testing.h"
 #include "plan/random_routing.h"
 #include "switchyard/error.h"
 
 namespace switchyard {
 namespace {
 
-/// A machine of round numbers.
-Ceilings some_ceilings() {
-  Ceilings c;
-  c.threads = 2;
-  c.read_bw = 30e9;
-  c.copy_bw = 40e9;
-  c.gather_bw = 20e9;
-  for (const Isa isa : kAllIsas) {
-    c.peak_flops[std::string(name_of(isa)) + "/f32"] = 1e11;
-    c.peak_flops[std::string(name_of(isa)) + "/bf16"] = 4e11;
-  }
-  return c;
-}
-
-constexpr RunOptions kQuick = {.warmup = 1, .iters = 3, .cold = false};
-
-Cell small_cell(std::string_view bench, std::string_view impl) {
-  Cell cell;
-  cell.bench = bench;
-  cell.impl = impl;
-  cell.threads = 2;
-  cell.tokens = 37;
-  cell.hidden = 72;
-  cell.ffn = 40;
-  cell.experts = 6;
-  cell.top_k = cell.router.top_k = 2;
-  return cell;
-}
+using testing::expect_measured;
+using testing::is_unavailable;
+using testing::kQuick;
+using testing::run;
+using testing::small_cell;
+using testing::some_ceilings;
 
 std::vector<Cell> all_implementations(const Target& target) {
   std::vector<Cell> cells;
   for (const auto impl : target.implementations) cells.push_back(small_cell(target.name, impl));
   return cells;
-}
-
-std::vector<Record> run(const std::vector<Cell>& cells) {
-  WeightCache weights;
-  return find_target(cells[0].bench).run(cells, kQuick, some_ceilings(), weights, [] {
-    return false;
-  });
-}
-
-/// An implementation that this build lacks is a failure that says so.
-bool is_unavailable(const Record& record) {
-  const std::string impl = record["impl"];
-  return (impl == "loop" || impl == "padded") && record.value("error_code", "") == "unavailable";
-}
-
-void expect_measured(const Record& record) {
-  SCOPED_TRACE(record.dump());
-  if (is_unavailable(record)) return;
-  ASSERT_TRUE(record["ok"].get<bool>());
-  EXPECT_FALSE(record.contains("error"));
-  EXPECT_LE(record["check_rel_err"].get<double>(), record["check_tol"].get<double>());
-  EXPECT_EQ(record["samples_ms"].size(), 3u);
-  EXPECT_EQ(record["threads"], 2);
-  EXPECT_EQ(record["schema"], "switchyard/1");
-  for (const char* field : {"isa", "median_ms", "tokens_per_s", "bytes", "limit_ms", "limit_kind",
-                            "fraction_of_limit", "load_cv", "experts_active", "drop_rate",
-                            "padding_rows", "gate_entropy", "peak_rss_bytes"}) {
-    EXPECT_TRUE(record.contains(field)) << field;
-  }
 }
 
 TEST(Targets, MeasureEveryImplementation) {
@@ -126,36 +75,8 @@ TEST(Targets, MeasureEveryLayoutAndDType) {
   }
 }
 
-TEST(Targets, MeasureExpertsOfIntegers) {
-  for (const char* weights : {"int8", "int4"}) {
-    for (const Layout layout : {Layout::compact, Layout::fused}) {
-      Cell cell = small_cell("experts", "grouped");
-      cell.weights = weight_format_from_name(weights);
-      cell.quant.format = *cell.weights.quant;
-      cell.quant.group = 64;
-      cell.layout = layout;
-      const Record record = run({cell})[0];
-      expect_measured(record);
-      EXPECT_EQ(record["weights"], weights);
-      EXPECT_EQ(record.contains("quant_group"), cell.quant.format == QuantFormat::int4);
-    }
-    std::vector<Cell> cells;
-    for (const char* impl : {"loop", "grouped", "padded", "capacity", "block"}) {
-      cells.push_back(small_cell("experts", impl));
-      cells.back().weights = weight_format_from_name(weights);
-      cells.back().quant.format = *cells.back().weights.quant;
-    }
-    for (const Record& record : run(cells)) expect_measured(record);
-    cells.back().impl = "masked_matmul";
-    const Record refused = run({cells.back()})[0];
-    EXPECT_EQ(refused["error_code"], "unavailable");
-    EXPECT_NE(refused["error"].get<std::string>().find("integer"), std::string::npos);
-  }
-  EXPECT_THROW(weight_format_from_name("int5"), Error);
-}
-
 TEST(Targets, MeasureATrace) {
-  const std::string path = testing::TempDir() + "target_test_trace.jsonl";
+  const std::string path = ::testing::TempDir() + "target_test_trace.jsonl";
   std::ofstream file(path);
   for (int t = 0; t < 11; ++t) {
     file << fmt::format(R"({{"type":"route","layer":0,"token_idx":{},"topk_ids":[{},{}],)"

@@ -199,13 +199,12 @@ std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,
   return out;
 }
 
-std::vector<double> reference_slot(ConstMatrixView x, const SoftRouting& routing,
-                                   const LayerWeights& weights, std::int64_t s) {
+std::vector<double> reference_slot(ConstMatrixView x, const SoftRouting& routing, std::int64_t s) {
   std::vector<double> slot(static_cast<std::size_t>(x.cols), 0.0);
   for (std::int64_t t = 0; t < x.rows; ++t) {
     add_scaled(slot, routing.dispatch[static_cast<std::size_t>(s * x.rows + t)], row_of(x, t));
   }
-  return reference_expert(weights.experts, s / routing.slots_per_expert, slot);
+  return slot;
 }
 
 std::vector<double> reference_mixed(ConstMatrixView x, const SoftRouting& routing,

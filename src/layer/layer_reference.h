@@ -35,13 +35,12 @@ std::vector<double> reference_layer(ConstMatrixView x, const Routing& routing,
                                     const DispatchPlan& plan, const LayerWeights& weights,
                                     std::span<const std::int64_t> tokens);
 
-/// Of a strategy that mixes. [H]: what expert s / slots_per_expert makes of slot s, the mean of all
-/// tokens by dispatch.
-std::vector<double> reference_slot(ConstMatrixView x, const SoftRouting& routing,
-                                   const LayerWeights& weights, std::int64_t s);
+/// Of a strategy that mixes. [H]: slot s, the mean of all tokens by dispatch, which expert
+/// s / slots_per_expert is given.
+std::vector<double> reference_slot(ConstMatrixView x, const SoftRouting& routing, std::int64_t s);
 
-/// out [|tokens|, H]: for each listed token the mean of `slots` [S, H] by combine, plus the shared
-/// expert when there is one.
+/// out [|tokens|, H]: for each listed token the mean of `slots` [S, H], what experts made of them,
+/// by combine, plus the shared expert when there is one.
 std::vector<double> reference_mixed(ConstMatrixView x, const SoftRouting& routing,
                                     std::span<const double> slots, const LayerWeights& weights,
                                     std::span<const std::int64_t> tokens);

@@ -28,7 +28,8 @@ struct SoftLayer : TestLayer {
   double error_over_tolerance(const SoftRouting& routing) const {
     std::vector<double> slots;
     for (std::int64_t s = 0; s < routing.num_slots(); ++s) {
-      const auto slot = reference_slot(x.view(), routing, weights, s);
+      const auto slot = reference_expert(weights.experts, s / routing.slots_per_expert,
+                                         reference_slot(x.view(), routing, s));
       slots.insert(slots.end(), slot.begin(), slot.end());
     }
     const auto expected = reference_mixed(x.view(), routing, slots, weights, {});
