@@ -34,10 +34,11 @@ struct ScheduleShape {
 /// next task when free end together. Rows of a group are cut evenly; a task that costs more than
 /// 1/8 of a thread's share is cut by stripes, at even ones. Blocks of rows that meet the same
 /// stripes follow each other, so that all but the first find them in the shared cache: groups of
-/// several blocks are cut into parts of 64 MiB of weights for that. Cost of a task is stripes *
-/// (rows + 64): streaming a stripe of weights from memory takes the time of multiplying it with
-/// some 64 to 128 rows. Which thread does a task never matters: tasks write disjoint outputs in a
-/// fixed order of depth.
+/// several blocks are cut into parts of 64 MiB of weights for that. The last tasks are cut finer,
+/// so that a thread the machine slows down leaves the others little to wait for. Cost of a task is
+/// stripes * (rows + 64): streaming a stripe of weights from memory takes the time of multiplying
+/// it with some 64 to 128 rows. Which thread does a task never matters: tasks write disjoint
+/// outputs in a fixed order of depth.
 void make_schedule(std::span<const Group> groups, const ScheduleShape& shape,
                    std::vector<Task>& tasks);
 

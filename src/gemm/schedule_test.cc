@@ -52,15 +52,21 @@ TEST(Schedule, CoversEverythingOnce) {
   }
 }
 
-// Blocks of rows that meet the same weights follow each other.
+std::int64_t cost_of(const std::vector<Task>& tasks) {
+  return std::accumulate(tasks.begin(), tasks.end(), std::int64_t{0},
+                         [](std::int64_t sum, const Task& task) { return sum + task.cost; });
+}
+
+// Blocks of rows that meet the same weights follow each other, until the last tasks.
 TEST(Schedule, RowBlocksShareTheirStripes) {
   std::vector<Task> tasks;
   make_schedule(std::vector<Group>{{0, 1000, 0, 0}, {1, 1030, 0, 0}}, {896, 160, 32, 2, 1 << 18},
                 tasks);
   EXPECT_EQ(tasks.front().group, 1);
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
+  std::int64_t left = cost_of(tasks);
+  for (std::size_t i = 0; i < tasks.size(); left -= tasks[i++].cost) {
     EXPECT_LE((tasks[i].stripe_end - tasks[i].stripe_begin) << 18, (64 << 20) + (2 << 18));
-    if (i > 0 && tasks[i].row_begin > 0) {
+    if (i > 0 && tasks[i].row_begin > 0 && left > 8 * tasks[0].cost) {
       EXPECT_EQ(tasks[i].stripe_begin, tasks[i - 1].stripe_begin);
       EXPECT_EQ(tasks[i].group, tasks[i - 1].group);
     }
@@ -79,6 +85,21 @@ TEST(Schedule, BalancesSkewedLoad) {
     for (const Task& task : tasks) *std::min_element(busy.begin(), busy.end()) += task.cost;
     const auto total = std::accumulate(busy.begin(), busy.end(), std::int64_t{0});
     EXPECT_LT(*std::max_element(busy.begin(), busy.end()) * threads, total * 1.1);
+  }
+}
+
+// So that no thread waits long for another's last one.
+TEST(Schedule, LastTasksAreSmall) {
+  for (const int threads : {2, 8}) {
+    std::vector<Task> tasks;
+    make_schedule(random_groups(5, 8, 700), {896, 256, 32, threads, 1 << 18}, tasks);
+    const std::int64_t total = cost_of(tasks);
+    std::int64_t left = total;
+    for (const Task& task : tasks) {
+      const std::int64_t two_stripes = 2 * task.cost / (task.stripe_end - task.stripe_begin);
+      EXPECT_LE(task.cost, std::max(left / (2 * threads), total / (32 * threads)) + two_stripes);
+      left -= task.cost;
+    }
   }
 }
 
