@@ -49,12 +49,11 @@ inline void exchange(typename V::Floats& a, typename V::Floats& b) noexcept {
 template <class V, int kDepth>
 struct List {
   typename V::Floats value[kDepth];  ///< falling in each lane
-  typename V::Floats beyond;         ///< at least the largest that was left out; of kTracked lists
+  typename V::Floats beyond;         ///< at least the largest that was left out
 };
 
 template <class V>
-inline void sort_falling(List<V, 4>& list) noexcept {
-  typename V::Floats* v = list.value;
+inline void sort_falling(typename V::Floats (&v)[4]) noexcept {
   exchange<V>(v[0], v[1]), exchange<V>(v[2], v[3]);
   exchange<V>(v[0], v[2]), exchange<V>(v[1], v[3]);
   exchange<V>(v[1], v[2]);
@@ -62,8 +61,7 @@ inline void sort_falling(List<V, 4>& list) noexcept {
 
 // The network of 19 exchanges and depth 6 (Knuth, volume 3, 5.3.4).
 template <class V>
-inline void sort_falling(List<V, 8>& list) noexcept {
-  typename V::Floats* v = list.value;
+inline void sort_falling(typename V::Floats (&v)[8]) noexcept {
   exchange<V>(v[0], v[2]), exchange<V>(v[1], v[3]), exchange<V>(v[4], v[6]);
   exchange<V>(v[5], v[7]), exchange<V>(v[0], v[4]), exchange<V>(v[1], v[5]);
   exchange<V>(v[2], v[6]), exchange<V>(v[3], v[7]), exchange<V>(v[0], v[1]);
@@ -73,32 +71,48 @@ inline void sort_falling(List<V, 8>& list) noexcept {
   exchange<V>(v[5], v[6]);
 }
 
-/// a = the largest of both, by a bitonic merge whose smaller half is left out. Left out is
-/// min(a[i], b[depth-1-i]) for every i; with fewer terms, each stands for several neighbours and is
-/// at least their largest.
-template <class V, int kTerms, int kDepth>
-inline void merge(List<V, kDepth>& a, const List<V, kDepth>& b) noexcept {
-  if constexpr (kTerms > 0) {
-    typename V::Floats beyond = V::max(a.beyond, b.beyond);
-#pragma GCC unroll 8
-    for (int i = 0; i < kDepth; i += kDepth / kTerms) {
-      beyond = V::max(beyond, V::min(a.value[i], b.value[kDepth - i - kDepth / kTerms]));
-    }
-    a.beyond = beyond;
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < kDepth; ++i) a.value[i] = V::max(a.value[i], b.value[kDepth - 1 - i]);
+/// The end of a bitonic merge: v[0 .. kDepth) rises and then falls, or is that turned round.
+template <class V, int kDepth>
+inline void sort_bitonic(typename V::Floats* v) noexcept {
 #pragma GCC unroll 3
   for (int distance = kDepth / 2; distance > 0; distance /= 2) {
 #pragma GCC unroll 8
     for (int i = 0; i < kDepth; ++i) {
-      if ((i & distance) == 0) exchange<V>(a.value[i], a.value[i + distance]);
+      if ((i & distance) == 0) exchange<V>(v[i], v[i + distance]);
     }
   }
 }
 
-/// Brings what comes after a block of rows into L2 while the block is worked on: as eight streams
-/// side by side, since one at a time a core reads memory at two thirds of what it can.
+/// The largest kOut of both: all of them, or half. Of a half, left out is min(a[i], b[depth-1-i])
+/// for every i; with fewer terms, each stands for several neighbours and is at least their largest.
+template <class V, int kTerms, int kOut, int kDepth>
+inline List<V, kOut> merged(const List<V, kDepth>& a, const List<V, kDepth>& b) noexcept {
+  List<V, kOut> out;
+#pragma GCC unroll 8
+  for (int i = 0; i < kDepth; ++i) out.value[i] = V::max(a.value[i], b.value[kDepth - 1 - i]);
+  sort_bitonic<V, kDepth>(out.value);
+  if constexpr (kOut > kDepth) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kDepth; ++i) {
+      out.value[kDepth + i] = V::min(a.value[i], b.value[kDepth - 1 - i]);
+    }
+    sort_bitonic<V, kDepth>(out.value + kDepth);
+    out.beyond = V::max(a.beyond, b.beyond);
+  } else {
+    out.beyond = V::max(a.beyond, b.beyond);
+#pragma GCC unroll 8
+    for (int i = 0; i < kDepth; i += kDepth / kTerms) {
+      const typename V::Floats left_out = V::min(a.value[i], b.value[kDepth - i - kDepth / kTerms]);
+      out.beyond = V::max(out.beyond, left_out);
+    }
+  }
+  return out;
+}
+
+/// Brings what comes after a block of rows into L1 while the block is worked on: as eight streams
+/// side by side, since one at a time a core reads memory at two thirds of what it can, and as
+/// evenly as the work allows, since a core waits for few lines at a time. Making lists only, which
+/// is half of the work, took a tenth longer.
 class Ahead {
  public:
   static constexpr int kStreams = 8;
@@ -107,27 +121,26 @@ class Ahead {
       : at_(reinterpret_cast<const char*>(from)),
         stream_(floats * static_cast<std::int64_t>(sizeof(float)) / kStreams) {}
 
-  /// Another row's worth.
+  /// As much as `num_columns` more.
   void fetch(int num_columns) noexcept {
-    for (int e = 0; e < num_columns; e += kLine) {
-      __builtin_prefetch(at_ + next_ % kStreams * stream_ + next_ / kStreams * 64, 0, kIntoL2);
-      ++next_;
+    constexpr int kColumnsOfLines = kStreams * 16, kIntoL1 = 3;
+    for (owed_ += num_columns; owed_ >= kColumnsOfLines; owed_ -= kColumnsOfLines, at_ += 64) {
+      const char* line = at_;
+#pragma GCC unroll 8
+      for (int i = 0; i < kStreams; ++i, line += stream_) __builtin_prefetch(line, 0, kIntoL1);
     }
   }
 
  private:
-  static constexpr int kLine = 16;  // floats
-  static constexpr int kIntoL2 = 2;
   const char* at_;
   std::int64_t stream_;
-  unsigned next_ = 0;
+  int owed_ = 0;  // columns
 };
 
-/// The lists of V::kLanes rows of E columns.
-template <class V, int kDepth, bool kTracked>
+/// The lists of V::kLanes rows of E columns, in steps of kRegisters registers of a row.
+template <class V, int kDepth, int kRegisters>
 class RowLists {
  public:
-  using L = List<V, kDepth>;
   using Floats = typename V::Floats;
 
   /// column_mask: 2^n - 1 >= E - 1
@@ -140,25 +153,28 @@ class RowLists {
         ahead_(ahead) {}
 
   /// Lane r for row r. Whether all was finite.
-  bool make(L& out) noexcept {
-    L part[4];
+  bool make(List<V, kDepth>& out) noexcept {
+    List<V, kDepth> part[4];
     for (int i = 0; i < 4; ++i) lists_of_part(i * kLeaves, part[i]);
-    join<kLevels - 1>(part[0], part[1]);
-    join<kLevels - 1>(part[2], part[3]);
-    join<kLevels>(part[0], part[2]);
-    out = part[0];
+    out = joined<kLevels>(joined<kLevels - 1>(part[0], part[1]),
+                          joined<kLevels - 1>(part[2], part[3]));
     return !V::any_nan(not_finite_);
   }
 
  private:
-  static constexpr int kLevels = V::kLevels;         // log2(lanes)
-  static constexpr int kLeaves = V::kLanes / 4;      // rows of a part
-  static constexpr int kChunk = kDepth * V::kLanes;  // columns that are sorted at once
+  static constexpr int kLevels = V::kLevels;             // log2(lanes)
+  static constexpr int kLeaves = V::kLanes / 4;          // rows of a part
+  static constexpr int kChunk = kRegisters * V::kLanes;  // columns that are sorted at once
 
-  // Few lanes seldom hold most of a row's largest: a rough bound of what they leave out will do.
+  // Of the 8 largest columns one of 8 lanes holds more than 4 in one row of 70, and one of 16 lanes
+  // in one of 1200: then the row is not certain.
+  static constexpr int depth_of(int level) noexcept {
+    return kDepth > 4 && (V::kLanes >> level) >= 8 ? 4 : kDepth;
+  }
+
+  // What is left out of half the columns is seldom among the largest of all: a rough bound will do.
   static constexpr int terms_of(int level) noexcept {
-    if (!kTracked) return 0;
-    return level <= kLevels - 3 ? 2 : level == kLevels - 2 ? 4 : kDepth;
+    return kDepth > 4 && level == kLevels - 1 ? kDepth / 2 : depth_of(level);
   }
 
   // Leaf i is the row that ends in lane i of the joins' order.
@@ -170,65 +186,67 @@ class RowLists {
     Floats sum[2] = {V::zero(), V::zero()};
   };
 
-  [[gnu::noinline]] void lists_of_part(int leaf, L& out) noexcept {
+  [[gnu::noinline]] void lists_of_part(int leaf, List<V, kDepth>& out) noexcept {
     Finite finite;
     out = node<kLevels - 2>(leaf, finite);
     not_finite_ = V::add(not_finite_, V::add(finite.sum[0], finite.sum[1]));
   }
 
   template <int kLevel>
-  [[gnu::always_inline]] inline L node(int leaf, Finite& finite) noexcept {
+  [[gnu::always_inline]] inline auto node(int leaf, Finite& finite) noexcept {
     if constexpr (kLevel == 0) {
       return list_of_row(x_ + row_of_leaf(leaf) * row_stride_, finite);
     } else {
-      L a = node<kLevel - 1>(leaf, finite);
-      const L b = node<kLevel - 1>(leaf + (1 << (kLevel - 1)), finite);
-      join<kLevel>(a, b);
-      return a;
+      const auto a = node<kLevel - 1>(leaf, finite);
+      const auto b = node<kLevel - 1>(leaf + (1 << (kLevel - 1)), finite);
+      return joined<kLevel>(a, b);
     }
   }
 
-  /// a = both, with half as many lanes a row.
-  template <int kLevel>
-  [[gnu::always_inline]] static inline void join(L& a, const L& b) noexcept {
-    L low, high;
+  /// Both, with half as many lanes a row.
+  template <int kLevel, int kIn>
+  [[gnu::always_inline]] static inline auto joined(const List<V, kIn>& a,
+                                                   const List<V, kIn>& b) noexcept {
+    List<V, kIn> low, high;
 #pragma GCC unroll 8
-    for (int i = 0; i < kDepth; ++i) {
+    for (int i = 0; i < kIn; ++i) {
       low.value[i] = V::template low<kLevel>(a.value[i], b.value[i]);
       high.value[i] = V::template high<kLevel>(a.value[i], b.value[i]);
     }
-    if constexpr (kTracked) {
-      low.beyond = V::template low<kLevel>(a.beyond, b.beyond);
-      high.beyond = V::template high<kLevel>(a.beyond, b.beyond);
-    }
-    merge<V, terms_of(kLevel)>(low, high);
-    a = low;
+    low.beyond = V::template low<kLevel>(a.beyond, b.beyond);
+    high.beyond = V::template high<kLevel>(a.beyond, b.beyond);
+    return merged<V, terms_of(kLevel), depth_of(kLevel)>(low, high);
   }
 
-  [[gnu::always_inline]] inline L list_of_row(const float* x, Finite& finite) noexcept {
-    ahead_.fetch(num_columns_);
-    L list = num_columns_ >= kChunk ? chunk<true>(x, 0, finite) : chunk<false>(x, 0, finite);
-    list.beyond = V::lowest();
+  using Leaf = List<V, depth_of(0)>;
+
+  [[gnu::always_inline]] inline Leaf list_of_row(const float* x, Finite& finite) noexcept {
+    ahead_.fetch(num_columns_ / 2);
+    Leaf list = num_columns_ >= kChunk ? chunk<true>(x, 0, finite) : chunk<false>(x, 0, finite);
     for (int begin = kChunk; begin < num_columns_; begin += kChunk) {
-      L next = num_columns_ - begin >= kChunk ? chunk<true>(x, begin, finite)
-                                              : chunk<false>(x, begin, finite);
-      next.beyond = V::lowest();
-      merge<V, terms_of(0)>(list, next);
+      const Leaf next = num_columns_ - begin >= kChunk ? chunk<true>(x, begin, finite)
+                                                       : chunk<false>(x, begin, finite);
+      list = merged<V, terms_of(0), depth_of(0)>(list, next);
     }
     return list;
   }
 
   template <bool kWhole>
-  [[gnu::always_inline]] inline L chunk(const float* x, int begin, Finite& finite) noexcept {
-    L list;
+  [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin, Finite& finite) noexcept {
+    Floats sorted[kRegisters];
 #pragma GCC unroll 8
-    for (int i = 0; i < kDepth; ++i) {
+    for (int i = 0; i < kRegisters; ++i) {
       const int at = begin + i * V::kLanes;
       const Floats v = kWhole ? V::load(x + at) : V::load_first(x + at, num_columns_ - at);
       finite.sum[i % 2] = V::add_zero_times(v, finite.sum[i % 2]);
-      list.value[i] = keys_.of(v, at);
+      sorted[i] = keys_.of(v, at);
     }
-    sort_falling<V>(list);
+    sort_falling<V>(sorted);
+    constexpr int kKept = depth_of(0);
+    Leaf list;
+#pragma GCC unroll 8
+    for (int i = 0; i < kKept; ++i) list.value[i] = sorted[i];
+    list.beyond = kRegisters > kKept ? sorted[kKept] : V::lowest();
     return list;
   }
 
@@ -240,49 +258,63 @@ class RowLists {
   Floats not_finite_ = V::zero();  ///< NaN in any lane when anything was not finite
 };
 
-// Chooses for V::kLanes rows from `row` on. Returns a bit for each row in which the choice is not
-// certain; its columns are in range, too.
-template <class V, int kDepth, bool kTracked>
-unsigned choose_rows(const TopkArgs& args, std::int64_t row, Ahead& ahead) noexcept {
-  const int column_mask = column_mask_of(args.num_columns);
+constexpr int kBlockRows = 64;
+
+/// What was chosen of a block's rows, in L1: who reads args.index at once would wait for its lines.
+template <int kDepth>
+struct Chosen {
+  alignas(64) std::int32_t column[kDepth][kBlockRows];
+  alignas(64) float value[kDepth][kBlockRows];
+};
+
+// Chooses for V::kLanes rows from `row` on, which is row `r` of the block. Returns a bit for each
+// row in which the choice is not certain; its columns are in range, too.
+template <class V, int kDepth, int kRegisters>
+unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead,
+                     Chosen<kDepth>& chosen) noexcept {
+  using Floats = typename V::Floats;
+  const int column_mask = column_mask_of(args.num_columns), k = args.k;
+  const float* x = args.x + row * args.row_stride;
   List<V, kDepth> list;
-  RowLists<V, kDepth, kTracked> rows(args.x + row * args.row_stride, args.row_stride,
-                                     args.num_columns, column_mask, ahead);
+  RowLists<V, kDepth, kRegisters> rows(x, args.row_stride, args.num_columns, column_mask, ahead);
   const bool is_finite = rows.make(list);
   const typename V::Keys keys(column_mask);
   unsigned unclear = is_finite ? 0 : (1u << V::kLanes) - 1;
-  typename V::Floats column[kDepth], here = keys.value(list.value[0]);
+  Floats column[kDepth], here = keys.value(list.value[0]);
 #pragma GCC unroll 8
   for (int i = 0; i < kDepth; ++i) {
-    const typename V::Floats next = keys.value(i + 1 < kDepth ? list.value[i + 1] : list.beyond);
-    if (i < args.k) unclear |= V::equal(here, next);
-    here = next;
     column[i] = keys.column(list.value[i], args.num_columns - 1);
+    V::store(reinterpret_cast<float*>(chosen.column[i] + r), column[i]);
+    if (i >= k) continue;
+    if (i == k - 1) unclear |= V::reaches(keys.value(list.beyond), here);
+    if (i + 1 == kDepth) continue;
+    const Floats next = keys.value(list.value[i + 1]);
+    unclear |= V::reaches(next, here);
+    here = next;
   }
-  V::template store_rows<kDepth>(column, args.k,
-                                 reinterpret_cast<float*>(args.index + row * args.k));
+  V::template store_rows<kDepth>(column, k, reinterpret_cast<float*>(args.index + row * k));
+  // One by one: that takes half the time of gather instructions.
+  for (int lane = 0; lane < V::kLanes; ++lane, x += args.row_stride) {
+    ahead.fetch(args.num_columns / 4);
+    for (int i = 0; i < k; ++i) chosen.value[i][r + lane] = x[chosen.column[i][r + lane]];
+  }
   return unclear;
 }
 
-constexpr int kBlockRows = 64;
-
-// Weighs what was chosen for rows [row, row + count). Values are fetched one by one: that takes
-// half the time of gather instructions, and is done long before their vectors are read.
+// Weighs what was chosen for rows [row, row + count): long after the values were stored one by one,
+// which a vector of them would wait for.
 template <class V, int kDepth>
-void weigh_rows(const TopkArgs& args, std::int64_t row, int count) noexcept {
-  alignas(64) float value[kDepth][kBlockRows];
-  const int k = args.k;
-  const std::int32_t* column = args.index + row * k;
-  const float* x = args.x + row * args.row_stride;
-  for (int r = 0; r < count; ++r, x += args.row_stride, column += k) {
-    for (int i = 0; i < k; ++i) value[i][r] = x[column[i]];
-  }
+void weigh_rows(const TopkArgs& args, std::int64_t row, int count, const Chosen<kDepth>& chosen,
+                Ahead& ahead) noexcept {
+  const int k = args.k, share_ahead = args.num_columns * V::kLanes / 4 / k;
   for (int r = 0; r < count; r += V::kLanes) {
-    const typename V::Floats max = V::load(value[0] + r), scale = V::all(args.scale);
+    const typename V::Floats max = V::load(chosen.value[0] + r), scale = V::all(args.scale);
     typename V::Floats weight[kDepth], sum = V::zero();
     for (int i = 0; i < kDepth; ++i) weight[i] = sum;
     for (int i = 0; i < k; ++i) {
-      weight[i] = V::exp(V::multiply(V::subtract(V::load(value[i] + r), max), scale));
+      ahead.fetch(share_ahead);
+      const typename V::Floats value = V::load(chosen.value[i] + r);
+      weight[i] = V::exp(V::multiply(V::subtract(value, max), scale));
       sum = V::add(sum, weight[i]);
     }
     if (args.share != nullptr) {
@@ -297,14 +329,15 @@ void weigh_rows(const TopkArgs& args, std::int64_t row, int count) noexcept {
 
 // Rows [row, row + count), at most kBlockRows and a multiple of V::kLanes; those that are not
 // certain by one(r), which returns whether it could. Returns the first it could not, or the end.
-template <class V, int kDepth, bool kTracked, class One>
+template <class V, int kDepth, int kRegisters, class One>
 std::int64_t select_rows(const TopkArgs& args, std::int64_t row, int count, One& one) noexcept {
   unsigned unclear[kBlockRows / V::kLanes];
+  Chosen<kDepth> chosen;
   Ahead ahead(args.x + (row + count) * args.row_stride, count * args.row_stride);
   for (int r = 0; r < count; r += V::kLanes) {
-    unclear[r / V::kLanes] = choose_rows<V, kDepth, kTracked>(args, row + r, ahead);
+    unclear[r / V::kLanes] = choose_rows<V, kDepth, kRegisters>(args, row + r, r, ahead, chosen);
   }
-  weigh_rows<V, kDepth>(args, row, count);
+  weigh_rows<V, kDepth>(args, row, count, chosen, ahead);
   for (int r = 0; r < count; r += V::kLanes) {
     for (unsigned left = unclear[r / V::kLanes]; left != 0; left &= left - 1) {
       const std::int64_t unclear_row = row + r + __builtin_ctz(left);
@@ -327,12 +360,16 @@ std::int64_t select_all(const TopkArgs& args, One&& one, Done&& done) noexcept {
       end = one(row) ? wanted : row;
     } else {
       wanted = row + count;
-      if (args.k < 4) {
-        end = select_rows<V, 4, false>(args, row, count, one);
-      } else if (args.k < 8) {
-        end = select_rows<V, 8, false>(args, row, count, one);
+      const bool is_narrow = args.num_columns <= 4 * V::kLanes;
+      if (args.k <= 2) {
+        end = is_narrow ? select_rows<V, 2, 4>(args, row, count, one)
+                        : select_rows<V, 2, 8>(args, row, count, one);
+      } else if (args.k <= 4) {
+        end = is_narrow ? select_rows<V, 4, 4>(args, row, count, one)
+                        : select_rows<V, 4, 8>(args, row, count, one);
       } else {
-        end = select_rows<V, 8, true>(args, row, count, one);
+        end = is_narrow ? select_rows<V, kMaxListed, 4>(args, row, count, one)
+                        : select_rows<V, kMaxListed, 8>(args, row, count, one);
       }
     }
     done(row, end);

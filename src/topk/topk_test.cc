@@ -80,11 +80,13 @@ enum class Values {
   signed_zeros,
   wide,
   near,
-  lowest
+  lowest,
+  crowded
 };
-constexpr Values kAllValues[] = {
-    Values::normal,     Values::ties,         Values::equal, Values::rising, Values::falling,
-    Values::infinities, Values::signed_zeros, Values::wide,  Values::near,   Values::lowest};
+constexpr Values kAllValues[] = {Values::normal,       Values::ties,    Values::equal,
+                                 Values::rising,       Values::falling, Values::infinities,
+                                 Values::signed_zeros, Values::wide,    Values::near,
+                                 Values::lowest,       Values::crowded};
 
 float draw(Values values, const Philox& random, int row, int column) {
   const auto i = static_cast<std::uint64_t>(row) * 4096 + static_cast<std::uint64_t>(column);
@@ -105,6 +107,9 @@ float draw(Values values, const Philox& random, int row, int column) {
     case Values::lowest:
       return uniform < 0.8f ? -std::numeric_limits<float>::max()
                             : 0x1p-149f * std::floor(8 * uniform);
+    case Values::crowded:  // most of the largest in one lane of a vector, below them ties
+      if (column % 16 == row % 16 && uniform < 0.8f) return 100 + uniform;
+      return uniform < 0.02f ? 50 : std::floor(3 * uniform);
   }
   return 0;
 }
@@ -202,7 +207,7 @@ TEST(Topk, ManyRowsWithSharesAreThePortableOnes) {
   const TopkShare share{.epsilon = 1e-3f, .factor = 2.5f};
   for (const TopkVariant& variant : topk_variants()) {
     if (!isa_is_available(variant.isa)) continue;
-    for (const Values values : {Values::normal, Values::ties, Values::near}) {
+    for (const Values values : {Values::normal, Values::ties, Values::near, Values::crowded}) {
       for (const int num_columns : {24, 128, 200}) {
         const Rows rows = make_rows(values, 150, num_columns, 1);
         for (int k = 1; k <= 17; ++k) {

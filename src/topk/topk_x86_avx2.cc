@@ -68,9 +68,10 @@ struct Vector {
   static Floats add_zero_times(Floats a, Floats sum) noexcept {
     return _mm256_fmadd_ps(a, zero(), sum);
   }
-  static bool any_nan(Floats a) noexcept { return equal(a, a) != 0xff; }
-  static unsigned equal(Floats a, Floats b) noexcept {
-    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)));
+  static bool any_nan(Floats a) noexcept { return reaches(a, a) != 0xff; }
+  /// A bit for each lane in which a >= b.
+  static unsigned reaches(Floats a, Floats b) noexcept {
+    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
   }
 
   template <int kLevel>
@@ -112,6 +113,22 @@ struct Vector {
   // out[r, 0..k) = lane r of list, k <= kDepth
   template <int kDepth>
   static void store_rows(const Floats* list, int k, float* out) noexcept {
+    if constexpr (kDepth == 2) {
+      store_pairs(list, k, out);
+    } else {
+      store_quads<kDepth>(list, k, out);
+    }
+  }
+
+  static void store_pairs(const Floats* list, int k, float* out) noexcept {
+    if (k == 1) return store(out, list[0]);
+    const Floats a = _mm256_unpacklo_ps(list[0], list[1]), b = _mm256_unpackhi_ps(list[0], list[1]);
+    store(out, _mm256_permute2f128_ps(a, b, 0x20));
+    store(out + kLanes, _mm256_permute2f128_ps(a, b, 0x31));
+  }
+
+  template <int kDepth>
+  static void store_quads(const Floats* list, int k, float* out) noexcept {
     // columns[h][j]: in 128-bit lane b, elements 4h .. 4h+3 of row 4b + j
     Floats columns[2][4];
     for (int h = 0; h < kDepth / 4; ++h) {

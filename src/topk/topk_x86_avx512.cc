@@ -91,8 +91,9 @@ struct Vector {
   static Floats multiply(Floats a, Floats b) noexcept { return _mm512_mul_ps(a, b); }
   static Floats divide(Floats a, Floats b) noexcept { return _mm512_div_ps(a, b); }
   static Floats exp(Floats x) noexcept { return exp_nonpositive(x); }
-  static unsigned equal(Floats a, Floats b) noexcept {
-    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+  /// A bit for each lane in which a >= b.
+  static unsigned reaches(Floats a, Floats b) noexcept {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
   }
   static Floats add_zero_times(Floats a, Floats sum) noexcept {
     return _mm512_fmadd_ps(a, zero(), sum);
@@ -153,9 +154,27 @@ struct Vector {
     _mm256_mask_storeu_epi32(out, first_k, v);
   }
 
-  // out[r, 0..k) = lane r of list, k <= kDepth
+  // out[r, 0..k) = lane r of list, k <= kDepth. Where whole vectors can be written they are: what
+  // reads them soon need not wait then.
   template <int kDepth>
   static void store_rows(const Floats* list, int k, float* out) noexcept {
+    if constexpr (kDepth == 2) {
+      store_pairs(list, k, out);
+    } else {
+      store_quads<kDepth>(list, k, out);
+    }
+  }
+
+  static void store_pairs(const Floats* list, int k, float* out) noexcept {
+    if (k == 1) return store(out, list[0]);
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i last = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    store(out, _mm512_permutex2var_ps(list[0], first, list[1]));
+    store(out + kLanes, _mm512_permutex2var_ps(list[0], last, list[1]));
+  }
+
+  template <int kDepth>
+  static void store_quads(const Floats* list, int k, float* out) noexcept {
     const auto first_k = static_cast<__mmask8>((1u << k) - 1);
     // columns[h][j]: in 128-bit lane b, elements 4h .. 4h+3 of row 4b + j
     __m512i columns[kDepth / 4][4];
@@ -180,6 +199,16 @@ struct Vector {
         const __m512i last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
         const __m512i low = _mm512_permutex2var_epi64(columns[0][j], first, columns[1][j]);
         const __m512i high = _mm512_permutex2var_epi64(columns[0][j], last, columns[1][j]);
+        if (k == kDepth) {
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_castsi512_si256(low));
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 4 * kDepth),
+                              _mm512_extracti64x4_epi64(low, 1));
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8 * kDepth),
+                              _mm512_castsi512_si256(high));
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 12 * kDepth),
+                              _mm512_extracti64x4_epi64(high, 1));
+          continue;
+        }
         store_first(out, first_k, _mm512_castsi512_si256(low));
         store_first(out + 4 * k, first_k, _mm512_extracti64x4_epi64(low, 1));
         store_first(out + 8 * k, first_k, _mm512_castsi512_si256(high));
