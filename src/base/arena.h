@@ -35,6 +35,9 @@ class Arena {
     std::int64_t mark_;
   };
 
+  /// The most bytes that were taken at once.
+  std::int64_t high_water() const noexcept { return high_water_; }
+
  private:
   std::byte* take_bytes(std::int64_t bytes);
   void consolidate() noexcept;

@@ -31,6 +31,15 @@ TEST(Arena, SecondScopeOfASizeReusesTheMemory) {
   EXPECT_EQ(second, take());
 }
 
+TEST(Arena, KnowsTheMostThatWasTakenAtOnce) {
+  Arena arena;
+  for (const int pieces : {1, 3, 2}) {
+    Arena::Scope scope(arena);
+    for (int i = 0; i < pieces; ++i) scope.take<float>(1024);
+  }
+  EXPECT_EQ(arena.high_water(), 3 * 4096);
+}
+
 TEST(Arena, NestedScopesGiveBackOnlyTheirOwn) {
   Arena arena;
   Arena::Scope outer(arena);

@@ -156,10 +156,12 @@ class LayerSubject final : public Subject {
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   if (strategy_of(cell).is_soft()) return soft_layer_cost(cell, load);
   const double tokens = static_cast<double>(cell.tokens);
+  const double packed_rows = cell.layout == Layout::fused ? 0 : load.rows;
   const bool router = has_router(cell);
   return {
       .shared_bytes = raw_expert_bytes(cell) + router_input_bytes(cell) + routing_bytes(cell, load),
-      .own_bytes = implementation_bytes(cell, load) + row_bytes(cell, 2 * load.rows + tokens) +
+      .own_bytes = implementation_bytes(cell, load) +
+                   row_bytes(cell, packed_rows + load.rows + tokens) +
                    tokens * cell.experts * sizeof(float) + router_bytes(cell),
       .flops = expert_flops(cell, load.kept) + (router ? router_flops(cell) : 0),
       .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * tokens) +

@@ -223,6 +223,15 @@ TEST(Targets, CountBytesMovedAsTheLayoutMovesThem) {
   EXPECT_TRUE(padded == 0 || padded > moved("experts", "grouped", Layout::compact));
 }
 
+TEST(Targets, FusedLayersNeedNoPackedRows) {
+  const auto memory = [](Layout layout) {
+    Cell cell = small_cell("layer", "grouped");
+    cell.layout = layout;
+    return find_target("layer").cost(cell).memory_bytes;
+  };
+  EXPECT_EQ(memory(Layout::compact) - memory(Layout::fused), 37 * 2 * 72 * 2);
+}
+
 TEST(Targets, CapacityDropsLessTheLargerTheFactor) {
   for (const char* routing : {"uniform", "zipf:1.2", "skew:2:3"}) {
     for (const DropPolicy policy : {DropPolicy::position, DropPolicy::probs}) {

@@ -202,6 +202,26 @@ TEST(LayerRouting, GivenRoutingGivesTheSameBits) {
   EXPECT_EQ(test.out.bytes(), first);
 }
 
+TEST(LayerScratch, HoldsNoPackedRowsWhenFused) {
+  const auto scratch = [](DType dtype, Layout layout) {
+    TestLayer::Options o;
+    o.dtype = dtype;
+    o.tokens = 500;
+    o.hidden = o.ffn = 64;
+    o.plan.layout = layout;
+    TestLayer test(o);
+    Context context({.threads = 2, .isa = {}});
+    MoeLayer layer(context, test.config, test.weights);
+    layer.forward(context, test.x.view(), test.out.view());
+    return arena_of(context).high_water();
+  };
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    const auto packed = static_cast<std::int64_t>(500 * 2 * 64 * size_of(dtype));
+    EXPECT_LE(scratch(dtype, Layout::fused), scratch(dtype, Layout::compact) - packed)
+        << name_of(dtype);
+  }
+}
+
 TEST(LayerTimes, CoverTheStages) {
   TestLayer::Options o;
   o.shared = true;
