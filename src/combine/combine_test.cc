@@ -107,7 +107,8 @@ void check_kernels_of() {
   const auto out_stride = *rc::gen::element(cols, cols + 3, std::int64_t{256});
   const auto shift = *rc::gen::element<std::int64_t>(0, 0, 1, 5);
   const auto accumulate = *rc::gen::arbitrary<bool>();
-  const DispatchPlan plan = any_plan(seed, num_tokens, num_rows, 9);
+  const auto most_per_token = *rc::gen::element(9, 40);
+  const DispatchPlan plan = any_plan(seed, num_tokens, num_rows, most_per_token);
   const std::vector<T> rows = any_values<T>(seed, shift + num_rows * row_stride);
   const std::vector<T> before = any_values<T>(seed + 1, num_tokens * out_stride);
 
