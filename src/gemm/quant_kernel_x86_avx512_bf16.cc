@@ -26,6 +26,7 @@ namespace switchyard::gemm {
 namespace {
 
 constexpr int kInt4Rows = 4;
+constexpr std::int64_t kInt4Step = 32;  // depth between fetches, a few lines each: bursts wait
 constexpr int kInt8Rows = 12;
 constexpr int kStreams = 8;
 
@@ -78,6 +79,7 @@ inline void int4_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetch
           low[r] = _mm512_dpbusd_epi32(low[r], first, four_of_depth(x));
           high[r] = _mm512_dpbusd_epi32(high[r], second, four_of_depth(x + 4));
         }
+        if (i % kInt4Step == kInt4Step - 8) prefetcher.step();
       }
       const __m512 scale = _mm512_cvtph_ps(
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + (g * 32 + h * 16) * 2)));
@@ -87,7 +89,6 @@ inline void int4_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetch
         total[r][h] = _mm512_fmadd_ps(sum, scale, total[r][h]);
       }
     }
-    prefetcher.step();
   }
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
@@ -231,7 +232,7 @@ inline void int8_few_rows(const QuantArgs& q) noexcept {
 
 void quant_int4_avx512_bf16(const QuantArgs& q) noexcept {
   const std::int64_t blocks = (q.rows + kInt4Rows - 1) / kInt4Rows;
-  Prefetcher prefetcher(q.prefetch, blocks * ((q.k_end - q.k_begin) / q.group));
+  Prefetcher prefetcher(q.prefetch, blocks * ((q.k_end - q.k_begin) / kInt4Step) * 2);
   std::int64_t r = 0;
   for (; r + 4 <= q.rows; r += 4) int4_rows<4>(q, r, prefetcher);
   switch (q.rows - r) {
