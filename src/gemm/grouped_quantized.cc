@@ -47,12 +47,12 @@ class GroupedQuantized final : public Experts {
     }
     if (rows == 0) return;
     Arena::Scope scope(arena_of(context));
-    const MatrixView hidden = take_hidden(scope, rows);
-    run_up(context, plan, in, hidden);
-    ConstMatrixView used = hidden;
-    used.cols = down_.weights().inputs();
-    const QuantRows down_in = down_.quantize_rows(context, scope, used, rows);
-    down_.run(context, hidden_groups_, down_in, nullptr, EpilogueKind::store, activation_, out);
+    const bool whole = up_.schedule(context, groups_);
+    const QuantRows hidden = whole ? run_whole_rows(context, plan, in, scope, rows)
+                                   : run_parts(context, plan, in, scope, rows);
+    down_.schedule(context, hidden_groups_);
+    down_.run(context, hidden_groups_, {.quantized = &hidden},
+              {EpilogueKind::store, activation_, out});
   }
 
   std::string kernel() const override {
@@ -66,20 +66,50 @@ class GroupedQuantized final : public Experts {
   }
 
  private:
-  MatrixView take_hidden(Arena::Scope& scope, std::int64_t rows) const {
-    const std::int64_t cols = round_up(up_.weights().columns(), kStripeColumns);
-    const auto size = static_cast<std::int64_t>(size_of(activations_));
-    return {scope.take<std::byte>(rows * cols * size).data(), activations_, rows, cols, cols};
+  EpilogueKind up_kind() const noexcept {
+    return gated_ ? EpilogueKind::gated : EpilogueKind::plain;
+  }
+  std::int64_t hidden_columns() const noexcept {
+    return round_up(up_.weights().columns(), kStripeColumns);
   }
 
-  void run_up(Context& context, const DispatchPlan& plan, ConstMatrixView in,
-              const MatrixView& hidden) {
-    Arena::Scope scope(arena_of(context));
-    // Padding rows of `in` may hold anything; what they are quantised to is never read.
-    const QuantRows rows = up_.quantize_rows(context, scope, in, in.rows);
-    const bool gather = plan.layout == Layout::fused;
-    up_.run(context, groups_, rows, gather ? plan.token_of_row.data() : nullptr,
-            gated_ ? EpilogueKind::gated : EpilogueKind::plain, activation_, hidden);
+  // A task makes whole rows of the activations between the products, and quantises them before it
+  // takes the next.
+  QuantRows run_whole_rows(Context& context, const DispatchPlan& plan, ConstMatrixView in,
+                           Arena::Scope& scope, std::int64_t rows) {
+    const QuantRows hidden = down_.take_rows(scope, rows);
+    Arena::Scope scratch(arena_of(context));
+    QuantRows tokens;
+    QuantProduct::Source source{.x = in};
+    if (plan.layout == Layout::fused) {  // once, however many experts a token goes to
+      tokens = up_.quantize_rows(context, scratch, in, in.rows);
+      source = {.quantized = &tokens, .row_index = plan.token_of_row.data()};
+    }
+    // A line between rows a power of two apart.
+    const std::int64_t stride =
+        hidden_columns() + 64 / static_cast<std::int64_t>(size_of(activations_));
+    const MatrixView rounded{nullptr, activations_, 0, hidden_columns(), stride};
+    up_.run(context, groups_, source, {up_kind(), activation_, rounded, &down_, hidden});
+    return hidden;
+  }
+
+  QuantRows run_parts(Context& context, const DispatchPlan& plan, ConstMatrixView in,
+                      Arena::Scope& scope, std::int64_t rows) {
+    const std::int64_t cols = hidden_columns();
+    const auto size = static_cast<std::int64_t>(size_of(activations_));
+    MatrixView hidden{scope.take<std::byte>(rows * cols * size).data(), activations_, rows, cols,
+                      cols};
+    {
+      Arena::Scope scratch(arena_of(context));
+      // Padding rows of `in` may hold anything; what they are quantised to is never read.
+      const QuantRows tokens = up_.quantize_rows(context, scratch, in, in.rows);
+      const bool gather = plan.layout == Layout::fused;
+      up_.run(context, groups_,
+              {.quantized = &tokens, .row_index = gather ? plan.token_of_row.data() : nullptr},
+              {up_kind(), activation_, hidden});
+    }
+    hidden.cols = down_.weights().inputs();
+    return down_.quantize_rows(context, scope, hidden, rows);
   }
 
   std::int64_t num_experts_;

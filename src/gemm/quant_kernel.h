@@ -70,6 +70,7 @@ struct RowArgs {
   std::int64_t group;  ///< a multiple of 32 that divides depth
   std::int8_t* out;
   std::int32_t* sums;
+  const void* next = nullptr;  ///< the row after this one, to be fetched meanwhile; may be null
 };
 
 using RowFn = float (*)(const RowArgs&) noexcept;

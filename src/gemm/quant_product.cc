@@ -96,14 +96,15 @@ RowFn find_quant_row(Isa cap, DType element) noexcept {
 }
 
 struct QuantProduct::Call {
-  const QuantRows& in;
-  const std::int32_t* row_index;
+  const Source& in;
+  const Sink& out;
   EpilogueFn epilogue;
-  const MatrixView& out;
-  bool stream;  // out past the caches
-  // Offsets of a thread's scratch: rows gathered, their scales and sums, the kernel's,
-  // accumulators.
-  std::int64_t scales, sums, kernel, acc, bytes;
+  bool stream;              // out past the caches
+  std::int64_t row_stride;  // of quantised rows
+  std::int64_t groups;      // in such a row
+  // Offsets of a thread's scratch: rows gathered or quantised, their scales and sums, the kernel's,
+  // accumulators, outputs to be quantised.
+  std::int64_t scales, sums, kernel, acc, hidden, bytes;
 };
 
 /// The rows of a task.
@@ -139,46 +140,69 @@ const QuantKernel& QuantProduct::kernel_for(std::int64_t rows) const noexcept {
   return *kernels_.back();
 }
 
-QuantRows QuantProduct::quantize_rows(Context& context, Arena::Scope& scope,
-                                      const ConstMatrixView& x, std::int64_t rows) const {
-  const std::int64_t depth = weights_.depth(), groups = depth / weights_.group();
+QuantRows QuantProduct::take_rows(Arena::Scope& scope, std::int64_t rows) const {
   QuantRows out;
-  // A line more than the row, so that 16 rows a power of two apart do not meet in one L1 set.
-  out.stride = depth + 64;
-  out.groups = groups;
+  out.stride = row_stride();
+  out.groups = weights_.depth() / weights_.group();
   out.data = scope.take<std::int8_t>((rows + kTileRows) * out.stride).data();
   out.scales = scope.take<float>(rows).data();
-  out.sums = scope.take<std::int32_t>(rows * groups).data();
-  const RowFn quantize = quantize_row_[static_cast<std::size_t>(x.dtype)];
+  out.sums = scope.take<std::int32_t>(rows * out.groups).data();
+  return out;
+}
+
+void QuantProduct::quantize(const ConstMatrixView& x, std::int64_t begin, std::int64_t end,
+                            const QuantRows& out, std::int64_t out_begin) const noexcept {
+  const RowFn quantize_row = quantize_row_[static_cast<std::size_t>(x.dtype)];
+  for (std::int64_t r = begin; r < end; ++r) {
+    const std::int64_t to = out_begin + r - begin;
+    out.scales[to] = quantize_row({.x = x.row(r),
+                                   .cols = x.cols,
+                                   .depth = weights_.depth(),
+                                   .group = weights_.group(),
+                                   .out = out.data + to * out.stride,
+                                   .sums = out.sums + to * out.groups,
+                                   .next = r + 1 < end ? x.row(r + 1) : nullptr});
+  }
+}
+
+QuantRows QuantProduct::quantize_rows(Context& context, Arena::Scope& scope,
+                                      const ConstMatrixView& x, std::int64_t rows) const {
+  const QuantRows out = take_rows(scope, rows);
   pool_of(context).for_ranges(rows, 4, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      out.scales[r] = quantize({.x = x.row(r),
-                                .cols = x.cols,
-                                .depth = depth,
-                                .group = weights_.group(),
-                                .out = out.data + r * out.stride,
-                                .sums = out.sums + r * groups});
-    }
+    quantize(x, begin, end, out, begin);
   });
   return out;
 }
 
-void QuantProduct::run(Context& context, std::span<const Group> groups, const QuantRows& in,
-                       const std::int32_t* row_index, EpilogueKind kind, Activation act,
-                       const MatrixView& out) {
+bool QuantProduct::schedule(Context& context, std::span<const Group> groups) {
   const std::int64_t row_unit = kernels_.front()->begin != nullptr ? 2 * kTileRows : 12;
   make_schedule(
       groups,
       {weights_.stripes(), blocking_.rows, row_unit, context.threads(), weights_.stripe_bytes()},
       tasks_);
-  if (tasks_.empty()) return;
+  return std::all_of(tasks_.begin(), tasks_.end(), [&](const Task& task) {
+    return task.stripe_end - task.stripe_begin == weights_.stripes();
+  });
+}
 
+void QuantProduct::run(Context& context, std::span<const Group> groups, const Source& in,
+                       const Sink& out) {
+  if (tasks_.empty()) return;
   const auto group_of = [&](const Task& task) -> const Group& {
     return groups[static_cast<std::size_t>(task.group)];
   };
-  Call call{
-      in, row_index, find_epilogue(isa_, kind, act, out.dtype), out, is_streamed(out), 0, 0, 0,
-      0,  0};
+  Call call{.in = in,
+            .out = out,
+            .epilogue = find_epilogue(isa_, out.kind, out.act, out.out.dtype),
+            .stream = out.next == nullptr && is_streamed(out.out),
+            .row_stride = row_stride(),
+            .groups = weights_.depth() / weights_.group(),
+            .scales = 0,
+            .sums = 0,
+            .kernel = 0,
+            .acc = 0,
+            .hidden = 0,
+            .bytes = 0};
   std::int64_t rows = 0, acc = 0;
   for (const Task& task : tasks_) {
     const bool whole = part_depth(task) == weights_.depth();
@@ -188,11 +212,15 @@ void QuantProduct::run(Context& context, std::span<const Group> groups, const Qu
     rows = std::max(rows, round_up(task.rows, kTileRows));
     acc = std::max(acc, round_up(task.rows, kTileRows) * kStripeColumns * stripes * 4);
   }
-  call.scales = row_index != nullptr ? rows * in.stride : 0;
+  const bool copies = in.row_index != nullptr || in.quantized == nullptr;
+  call.scales = copies ? rows * call.row_stride : 0;
   call.sums = call.scales + round_up(rows * 4, 64);
-  call.kernel = call.sums + round_up(rows * in.groups * 4, 64);
+  call.kernel = call.sums + round_up(rows * call.groups * 4, 64);
   call.acc = call.kernel + kQuantScratchBytes;
-  call.bytes = round_up(call.acc + acc, 64);
+  call.hidden = round_up(call.acc + acc, 64);
+  const auto size = static_cast<std::int64_t>(size_of(out.out.dtype));
+  call.bytes = call.hidden + (out.next != nullptr ? rows * out.out.row_stride * size : 0);
+  call.bytes = round_up(call.bytes, 64);
   Arena::Scope scope(arena_of(context));
   const auto scratch = scope.take<std::byte>(call.bytes * context.threads());
 
@@ -216,23 +244,27 @@ std::int64_t QuantProduct::part_depth(const Task& task) const noexcept {
 
 QuantProduct::Rows QuantProduct::gather(const Call& call, const Group& group, const Task& task,
                                         std::byte* scratch) const noexcept {
-  const QuantRows& in = call.in;
+  const QuantRows* in = call.in.quantized;
   const std::int64_t first = group.in_row + task.row_begin;
-  if (call.row_index == nullptr) {
-    return {in.data + first * in.stride, in.scales + first, in.sums + first * in.groups};
+  if (in != nullptr && call.in.row_index == nullptr) {
+    return {in->data + first * in->stride, in->scales + first, in->sums + first * in->groups};
   }
-  auto* rows = reinterpret_cast<std::int8_t*>(scratch);
-  auto* scales = reinterpret_cast<float*>(scratch + call.scales);
-  auto* sums = reinterpret_cast<std::int32_t*>(scratch + call.sums);
+  const QuantRows rows{reinterpret_cast<std::int8_t*>(scratch), call.row_stride,
+                       reinterpret_cast<float*>(scratch + call.scales),
+                       reinterpret_cast<std::int32_t*>(scratch + call.sums), call.groups};
+  if (in == nullptr) {
+    quantize(call.in.x, first, first + task.rows, rows, 0);
+    return {rows.data, rows.scales, rows.sums};
+  }
   for (std::int64_t r = 0; r < task.rows; ++r) {
-    const std::int64_t token = call.row_index[first + r];
-    std::memcpy(rows + r * in.stride, in.data + token * in.stride,
+    const std::int64_t token = call.in.row_index[first + r];
+    std::memcpy(rows.data + r * rows.stride, in->data + token * in->stride,
                 static_cast<std::size_t>(weights_.depth()));
-    std::memcpy(sums + r * in.groups, in.sums + token * in.groups,
-                static_cast<std::size_t>(in.groups) * sizeof *sums);
-    scales[r] = in.scales[token];
+    std::memcpy(rows.sums + r * rows.groups, in->sums + token * in->groups,
+                static_cast<std::size_t>(rows.groups) * sizeof *rows.sums);
+    rows.scales[r] = in->scales[token];
   }
-  return {rows, scales, sums};
+  return {rows.data, rows.scales, rows.sums};
 }
 
 PrefetchPairs QuantProduct::prefetch_of(const Task& task, std::int64_t matrix, std::int64_t s,
@@ -255,13 +287,19 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
                             const Ahead& ahead, std::byte* scratch) const noexcept {
   const QuantKernel& kernel = kernel_for(group.rows);
   const Rows rows = gather(call, group, task, scratch);
+  MatrixView out = call.out.out;
+  if (call.out.next != nullptr) {
+    out.data = scratch + call.hidden;
+  } else {
+    out.data = out.row(group.out_row + task.row_begin);
+  }
   const std::int64_t depth = weights_.depth(), part = part_depth(task);
   const std::int64_t stripe_acc = round_up(task.rows, kTileRows) * kStripeColumns;
   QuantArgs args{.panel = rows.data,
-                 .panel_stride = call.in.stride,
+                 .panel_stride = call.row_stride,
                  .row_scale = rows.scales,
                  .row_sums = rows.sums,
-                 .sums_stride = call.in.groups,
+                 .sums_stride = call.groups,
                  .stripe = nullptr,
                  .depth = depth,
                  .k_begin = 0,
@@ -296,30 +334,34 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
       const std::int64_t end = s + args.stripes;
       while (done + kStripesTogether <= end || (done < end && end == task.stripe_end)) {
         const std::int64_t count = std::min(kStripesTogether, end - done);
-        finish_stripes(call, group, task, done, count, acc_of(done));
+        finish_stripes(call, out, task.rows, done, count, acc_of(done));
         done += count;
       }
     }
   }
   if (kernel.end != nullptr) kernel.end();
+  if (call.out.next != nullptr) {
+    out.cols = weights_.columns();
+    call.out.next->quantize(out, 0, task.rows, call.out.quantized, group.out_row + task.row_begin);
+  }
 }
 
-void QuantProduct::finish_stripes(const Call& call, const Group& group, const Task& task,
+void QuantProduct::finish_stripes(const Call& call, const MatrixView& out, std::int64_t rows,
                                   std::int64_t s, std::int64_t stripes,
                                   const float* acc) const noexcept {
   const std::int64_t column = s * weights_.stripe_outputs();
-  const std::int64_t columns = std::min(stripes * kStripeColumns, call.out.cols - column);
+  const std::int64_t columns = std::min(stripes * kStripeColumns, out.cols - column);
   if (columns <= 0) return;
-  const auto size = static_cast<std::int64_t>(size_of(call.out.dtype));
-  const std::int64_t row_bytes = call.out.row_stride * size;
+  const auto size = static_cast<std::int64_t>(size_of(out.dtype));
+  const std::int64_t row_bytes = out.row_stride * size;
   call.epilogue({.acc = acc,
-                 .rows = task.rows,
+                 .rows = rows,
                  .columns = columns,
-                 .out = call.out.row(group.out_row + task.row_begin) + column * size,
+                 .out = out.data + column * size,
                  .row_bytes = row_bytes,
                  .tile_bytes = kTileRows * row_bytes,
                  .stripes = stripes,
-                 .stripe_acc = round_up(task.rows, kTileRows) * kStripeColumns,
+                 .stripe_acc = round_up(rows, kTileRows) * kStripeColumns,
                  .stream = call.stream && columns == stripes * kStripeColumns});
 }
 
