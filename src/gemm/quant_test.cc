@@ -385,6 +385,17 @@ TEST(GroupedQuantized, GivesTheSameBitsOnAnyThreadsAndRuns) {
     const std::vector<float> expected = forward(one, model, plan, x);
     EXPECT_EQ(expected, forward(three, model, plan, x));
     EXPECT_EQ(expected, forward(three, model, plan, x));
+
+    DispatchPlan packed = plan;
+    packed.layout = Layout::compact;
+    packed.num_tokens = packed.num_rows();
+    std::vector<float> rows;
+    for (const std::int32_t token : plan.token_of_row) {
+      const auto row = x.begin() + token * model.hidden;
+      rows.insert(rows.end(), row, row + model.hidden);
+    }
+    EXPECT_EQ(expected, forward(one, model, packed, rows));
+    EXPECT_EQ(expected, forward(three, model, packed, rows));
   }
 }
 
