@@ -13,7 +13,7 @@ namespace switchyard {
 using ReadKernel = std::uint64_t (*)(const std::byte* data, std::int64_t bytes,
                                      int num_streams) noexcept;
 
-/// dst[0, bytes) = src[0, bytes), both 64-byte aligned; bytes: a multiple of 4096. Streaming stores
+/// dst[0, bytes) = src[0, bytes), both 64-byte aligned; bytes: a multiple of 128. Streaming stores
 /// are not fenced: a row is not worth waiting for, and the threads' join waits for all.
 using CopyKernel = void (*)(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 

@@ -82,7 +82,7 @@ class CombineSubject final : public Subject {
     record["flops"] = 2 * in_->plans.mean(kept_assignments) * static_cast<double>(cell_.hidden);
     record["bytes"] = record["bytes_moved"] = bytes;
     record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans) / 2;
-    add_limit(record, bandwidth_limit(bytes, ceilings.copy_bw));
+    add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
     add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
   }
 

@@ -71,7 +71,7 @@ class DispatchSubject final : public Subject {
         moved_by_pack(cell_, in_->plans, !permute_plans_first(cell_.impl)) + back;
     record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans);
     Limit limit = bandwidth_limit(in, ceilings.rows_bw());
-    limit.ms += bandwidth_limit(back, ceilings.copy_bw).ms;
+    limit.ms += bandwidth_limit(back, ceilings.rows_bw()).ms;
     add_limit(record, limit);
     add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
   }
