@@ -119,18 +119,21 @@ inline void single_row_tile(const Chunk& chunk, const std::int8_t* a, float* acc
   _tile_stored(1, acc + 16, kAccStride);
 }
 
-// Integer sums of rows [begin, end) to f32, in place.
+// Integer sums of rows [begin, end) to f32, in place. Locals, since the stores may alias `q`.
 inline void scale(const QuantArgs& q, std::int64_t begin, std::int64_t end) noexcept {
   const auto* scales = reinterpret_cast<const float*>(q.stripe + q.depth * kStripeColumns);
-  const __m512 scale[2] = {_mm512_loadu_ps(scales), _mm512_loadu_ps(scales + 16)};
-  for (std::int64_t r = begin; r < end; ++r) {
-    const __m512i zero = _mm512_set1_epi32(kZeroOfInt8 * q.row_sums[r * q.sums_stride]);
-    const __m512 t = _mm512_set1_ps(q.row_scale[r]);
-    for (int h = 0; h < 2; ++h) {
-      float* acc = q.acc + r * kStripeColumns + h * 16;
-      const __m512 exact = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(acc), zero));
-      _mm512_store_ps(acc, _mm512_mul_ps(exact, _mm512_mul_ps(scale[h], t)));
-    }
+  const __m512 first = _mm512_loadu_ps(scales), second = _mm512_loadu_ps(scales + 16);
+  const std::int32_t* sums = q.row_sums + begin * q.sums_stride;
+  const std::int64_t sums_stride = q.sums_stride;
+  const float* row_scale = q.row_scale;
+  float* acc = q.acc + begin * kStripeColumns;
+  for (std::int64_t r = begin; r < end; ++r, sums += sums_stride, acc += kStripeColumns) {
+    const __m512i zero = _mm512_set1_epi32(kZeroOfInt8 * *sums);
+    const __m512 t = _mm512_set1_ps(row_scale[r]);
+    const __m512i a = _mm512_add_epi32(_mm512_load_si512(acc), zero);
+    const __m512i b = _mm512_add_epi32(_mm512_load_si512(acc + 16), zero);
+    _mm512_store_ps(acc, _mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_mul_ps(first, t)));
+    _mm512_store_ps(acc + 16, _mm512_mul_ps(_mm512_cvtepi32_ps(b), _mm512_mul_ps(second, t)));
   }
 }
 
