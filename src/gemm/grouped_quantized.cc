@@ -7,8 +7,8 @@
 #include "gemm/panel.h"
 #include "gemm/quant_product.h"
 
-// As grouped.cc, with rows quantised before each product: tokens once, however many experts they
-// go to, and the rows between up and down.
+// As grouped.cc, with rows quantised before each product: tokens of the fused layout once, however
+// many experts they go to, and the rows between up and down.
 
 namespace switchyard {
 namespace gemm {
