@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bench/weights.h"
+#include "switchyard/context.h"
 #include "switchyard/experts.h"
 #include "switchyard/plan.h"
 #include "switchyard/router.h"
@@ -23,7 +24,8 @@ struct Cell {
   DType dtype = DType::bf16;  ///< activations
   WeightFormat weights;
   QuantOptions quant;  ///< of integer weights; its format is that of `weights`
-  int threads = 0;     ///< 0: one per CPU
+  Device device = Device::cpu;
+  int threads = 0;  ///< of the host; 0: one per CPU
   std::int64_t tokens = 1024;
   std::int64_t batch_size = 0;  ///< where tokens were given as batch_size * seq_len, else 0
   std::int64_t seq_len = 0;
@@ -51,6 +53,9 @@ struct RunOptions {
   double confidence =
       0.02;          ///< stop when the 95% interval of the median is this narrow, relatively
   bool cold = true;  ///< read a buffer larger than the last-level cache before each sample
+  /// Makes the context of a group of cells; null: what the cells say. For tests, whose device is
+  /// emulated.
+  Context (*make_context)(const Cell& cell) = nullptr;
 };
 
 }  // namespace switchyard

@@ -98,11 +98,17 @@ double expert_bytes(const Cell& cell, double experts) {
 }
 
 bool dequantizes(const Cell& cell, std::string_view implementation) {
-  return cell.weights.quant && (implementation == "loop" || implementation == "padded");
+  return cell.weights.quant &&
+         (implementation == "loop" || implementation == "padded" || implementation == "library");
+}
+
+bool multiplies_elements(const Cell& cell, std::string_view implementation) {
+  return dequantizes(cell, implementation) || (cell.weights.quant && cell.device == Device::cuda);
 }
 
 WeightFormat multiplied_weights(const Cell& cell) {
   if (!dequantizes(cell, cell.impl)) return cell.weights;
+  if (cell.device == Device::cuda) return {cell.dtype, {}};
   return {cell.dtype == DType::bf16 ? DType::bf16 : DType::f32, {}};
 }
 

@@ -43,6 +43,10 @@ double expert_bytes(const Cell& cell, double experts);
 /// them.
 bool dequantizes(const Cell& cell, std::string_view implementation);
 
+/// Whether rows stay elements beside integer weights: of those implementations, and of any on a
+/// device, where int4 becomes elements on its way to the product.
+bool multiplies_elements(const Cell& cell, std::string_view implementation);
+
 /// The format in which cell.impl multiplies weights: `weights`, or the elements made of them.
 WeightFormat multiplied_weights(const Cell& cell);
 

@@ -1,11 +1,14 @@
 #include "bench/device_limits.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
 #include "base/philox.h"
 #include "cuda/gpu.h"
 #include "cuda/linear.h"
+#include "cuda/read.h"
 #include "switchyard/device.h"
 
 namespace switchyard {
@@ -78,6 +81,10 @@ DeviceCeilings measure_device_ceilings(Context& context, const DeviceProbe& prob
     std::byte* from = from_memory.reserve(context, probe.copy_bytes);
     std::byte* to = to_memory.reserve(context, probe.copy_bytes);
     gpu.fill(from, 0x3c, probe.copy_bytes);
+    auto* sum = reinterpret_cast<std::int32_t*>(to);
+    const double read_s =
+        fastest(gpu, probe.repeats, [&] { cuda::read_all(gpu, from, probe.copy_bytes, sum); });
+    ceilings.read_bw = static_cast<double>(probe.copy_bytes) / read_s;
     const double seconds =
         fastest(gpu, probe.repeats, [&] { gpu.copy(to, from, probe.copy_bytes); });
     ceilings.copy_bw = 2 * static_cast<double>(probe.copy_bytes) / seconds;
@@ -91,6 +98,19 @@ DeviceCeilings measure_device_ceilings(Context& context, const DeviceProbe& prob
   }
   for (const DType dtype : {DType::bf16, DType::f16, DType::f32}) {
     ceilings.peak_flops[std::string(name_of(dtype))] = measure_product(context, probe, dtype);
+  }
+  return ceilings;
+}
+
+Ceilings ceilings_of(const DeviceCeilings& measured, std::string_view isa) {
+  Ceilings ceilings;
+  ceilings.read_bw = measured.read_bw;
+  ceilings.copy_bw = measured.copy_bw;
+  ceilings.gather_bw = measured.gather_bw;
+  ceilings.launch_s = measured.launch_s;
+  ceilings.graph_launch_s = measured.graph_launch_s;
+  for (const auto& [dtype, peak] : measured.peak_flops) {
+    ceilings.peak_flops[fmt::format("{}/{}", isa, dtype)] = peak;
   }
   return ceilings;
 }

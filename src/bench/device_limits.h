@@ -3,13 +3,16 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
+#include "bench/limits.h"
 #include "switchyard/context.h"
 
 namespace switchyard {
 
 /// What a CUDA device can do, measured with its own events. Bandwidths in bytes/s, read + written.
 struct DeviceCeilings {
+  double read_bw = 0;
   double copy_bw = 0;         ///< device to device
   double gather_bw = 0;       ///< random rows of 8 KiB
   double launch_s = 0;        ///< one small piece of work after the other in the stream
@@ -27,5 +30,8 @@ struct DeviceProbe {
 /// A few seconds. Throws Error(invalid_argument) for a context of the CPU, Error(out_of_memory)
 /// where the probe does not fit.
 DeviceCeilings measure_device_ceilings(Context& context, const DeviceProbe& probe = {});
+
+/// As the limits of records want them; peaks are those of `isa`, "sm_90".
+Ceilings ceilings_of(const DeviceCeilings& measured, std::string_view isa);
 
 }  // namespace switchyard

@@ -123,7 +123,7 @@ std::vector<double> RawExperts::reference(Context& context, std::string_view imp
                                           ConstMatrixView in,
                                           std::span<const ExpertInput> inputs) const {
   if (cell_.weights.quant) {
-    return quantized_reference(context, dequantizes(cell_, implementation), in, inputs);
+    return quantized_reference(context, multiplies_elements(cell_, implementation), in, inputs);
   }
   return reference_experts(context, weights_, in, inputs);
 }
@@ -169,8 +169,8 @@ double raw_expert_bytes(const Cell& cell) {
   return 3.0 * static_cast<double>(cell.hidden) * static_cast<double>(cell.ffn) * 8;
 }
 
-std::vector<std::string_view> expert_implementations_ours_first() {
-  const auto all = expert_implementations();
+std::vector<std::string_view> expert_implementations_ours_first(Device device) {
+  const auto all = expert_implementations(device);
   std::vector<std::string_view> names(all.begin(), all.end());
   std::stable_partition(names.begin(), names.end(),
                         [](std::string_view name) { return name == "grouped"; });
@@ -180,7 +180,7 @@ std::vector<std::string_view> expert_implementations_ours_first() {
 void add_kernel(Record& record, const Experts& experts) {
   record["isa"] = experts.isa();
   const auto& impl = record["impl"];
-  if (impl == "loop" || impl == "padded") record["library"] = experts.kernel();
+  if (impl == "loop" || impl == "padded" || impl == "library") record["library"] = experts.kernel();
 }
 
 }  // namespace switchyard

@@ -56,7 +56,7 @@ class ExpertReference {
  public:
   template <class Make>
   const std::vector<double>& of(const Cell& cell, Make&& make) {
-    std::vector<double>& out = dequantizes(cell, cell.impl) ? of_elements_ : of_weights_;
+    std::vector<double>& out = multiplies_elements(cell, cell.impl) ? of_elements_ : of_weights_;
     if (out.empty()) out = make();
     return out;
   }
@@ -74,7 +74,7 @@ double expert_tolerance(const Cell& cell);
 double raw_expert_bytes(const Cell& cell);
 
 /// Implementations of the experts, ours first.
-std::vector<std::string_view> expert_implementations_ours_first();
+std::vector<std::string_view> expert_implementations_ours_first(Device device = Device::cpu);
 
 /// isa, and library where the implementation calls one.
 void add_kernel(Record& record, const Experts& experts);

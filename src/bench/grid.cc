@@ -101,8 +101,9 @@ std::vector<std::vector<Cell>> expand(const Grid& grid) {
   cross_sequences(cells, grid);
 
   std::vector<std::string> impls = grid.impl;
-  if (impls.empty()) impls.emplace_back(target.implementations.front());
-  for (const std::string& impl : impls) require_implementation(target, impl);
+  const Device device = grid.base.device;
+  if (impls.empty()) impls.emplace_back(implementations_of(target, device).front());
+  for (const std::string& impl : impls) require_implementation(target, device, impl);
   require(cells.size() <= kMaxCells / impls.size(), "the sweep has more than {} cells: narrow it",
           kMaxCells);
   std::vector<std::vector<Cell>> groups;

@@ -53,6 +53,7 @@ const std::vector<std::function<void(Cell&)>> kCellChanges = {
     [](Cell& c) { c.dtype = DType::f16; },
     [](Cell& c) { c.weights = weight_format_from_name("f16"); },
     [](Cell& c) { c.quant.group = 128; },  // its members are below
+    [](Cell& c) { c.device = Device::cuda; },
     [](Cell& c) { c.threads = 3; },
     [](Cell& c) { c.tokens = 3; },
     [](Cell& c) { c.batch_size = 3; },

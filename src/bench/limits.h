@@ -17,10 +17,13 @@ struct Ceilings {
   double read_bw = 0;      ///< all threads reading memory
   double copy_bw_one = 0;  ///< read + written bytes per second
   double copy_bw = 0;
-  double gather_bw = 0;      ///< copying random rows of 4 KiB and more: read + written
-  bool bw_is_given = false;  ///< the bandwidths are the user's word, not measured
-  double fork_join_s = 0;    ///< one empty parallel region
-  /// Matrix peak by "<isa>/<dtype>", all threads: "amx_bf16/bf16", "avx512/f32", "portable/f32".
+  double gather_bw = 0;       ///< copying random rows of 4 KiB and more: read + written
+  bool bw_is_given = false;   ///< the bandwidths are the user's word, not measured
+  double fork_join_s = 0;     ///< one empty parallel region
+  double launch_s = 0;        ///< of a device: one piece of work in a stream
+  double graph_launch_s = 0;  ///< the same in a graph
+  /// Matrix peak by "<isa>/<dtype>", all threads: "amx_bf16/bf16", "avx512/f32", "portable/f32",
+  /// "sm_90/bf16".
   std::map<std::string, double> peak_flops;
 
   /// Rows moved to other places: pack reads tokens in order and scatters what it writes, or the

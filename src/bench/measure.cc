@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <new>
 #include <numeric>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "base/check.h"
 #include "base/cpu.h"
 #include "bench/budget.h"
+#include "bench/device_state.h"
 #include "bench/draws.h"
 #include "bench/environment.h"
 #include "bench/identity.h"
@@ -105,7 +107,6 @@ void add_derived(Record& record) {
 }
 
 void finish(Running& cell, const Ceilings& ceilings, const Samples& samples, std::uint64_t seed) {
-  if (samples.error) std::rethrow_exception(samples.error);
   if (samples.ms.empty()) return fail(cell, kInterrupted);
   if (ceilings.bw_is_given) {
     cell.record["peak_bw_GBps"] = ceilings.read_bw * 1e-9;
@@ -143,20 +144,55 @@ void build_and_check(std::vector<Running>& running, std::span<const Cell> cells,
   }
 }
 
-Sampled sampled(Running& cell) {
-  return {[&cell](std::int64_t i) {
-            cell.is_warm = i >= 0;
-            cell.subject->prepare(i);
-          },
-          [&cell] {
-            cell.subject->run();
-            if (!cell.is_warm) return;
-            const auto stages = cell.subject->stages();
-            cell.stages.resize(stages.size());
-            for (std::size_t s = 0; s < stages.size(); ++s) {
-              cell.stages[s].push_back(stages[s].value);
-            }
-          }};
+void keep_stages(Running& cell) {
+  if (!cell.is_warm) return;
+  const auto stages = cell.subject->stages();
+  cell.stages.resize(stages.size());
+  for (std::size_t s = 0; s < stages.size(); ++s) cell.stages[s].push_back(stages[s].value);
+}
+
+/// What a cell has measured: itself, and its stages where those are runs of their own.
+void add_sampled(Running& cell, std::vector<Sampled>& things) {
+  const auto prepare = [&cell](std::int64_t i) {
+    cell.is_warm = i >= 0;
+    cell.subject->prepare(i);
+  };
+  const auto own_ms = [&cell] { return cell.subject->own_ms(); };
+  if (!cell.subject->runs_stages_apart()) {
+    const auto run = [&cell] {
+      cell.subject->run();
+      keep_stages(cell);
+    };
+    things.push_back({prepare, run, own_ms});
+    return;
+  }
+  const auto run_stages = [&cell] {
+    cell.subject->run_stages();
+    keep_stages(cell);
+  };
+  things.push_back({prepare, [&cell] { cell.subject->run(); }, own_ms});
+  things.push_back({prepare, run_stages, own_ms});
+}
+
+/// What happens around samples on the device of a context.
+struct DeviceSampling {
+  DeviceSampling(Context& context, bool cold) : monitor(cuda::gpu_of(context).info()) {
+    if (cold) flush.emplace(context);
+  }
+
+  std::optional<DeviceFlush> flush;
+  DeviceMonitor monitor;
+};
+
+std::vector<Samples> sample_on_device(Context& context, std::span<const Sampled> things,
+                                      std::span<Running* const> alive, const RunOptions& options,
+                                      const std::function<bool()>& stop) {
+  DeviceSampling device(context, options.cold);
+  std::function<void()> flush;
+  if (device.flush) flush = std::ref(*device.flush);
+  const auto samples = sample_interleaved(things, options, flush, stop, [&] { device.monitor(); });
+  for (Running* cell : alive) device.monitor.add_state(cell->record);
+  return samples;
 }
 
 void sample_all(Context& context, std::vector<Running>& running, const Cell& cell,
@@ -164,29 +200,70 @@ void sample_all(Context& context, std::vector<Running>& running, const Cell& cel
                 const std::function<bool()>& stop) {
   std::vector<Running*> alive;
   std::vector<Sampled> things;
+  std::vector<std::size_t> first_thing;  // of each that is alive
   for (Running& r : running) {
     if (!r.subject) continue;
     alive.push_back(&r);
-    things.push_back(sampled(r));
+    first_thing.push_back(things.size());
+    add_sampled(r, things);
   }
   if (alive.empty()) return;
+  first_thing.push_back(things.size());
   std::optional<CacheFlush> flush;
   std::optional<CeilingProbe> probe;
-  if (options.cold) {
-    flush.emplace(context);
-    probe.emplace(context, flush->data(), flush->bytes());
+  std::vector<Samples> samples;
+  if (context.device() == Device::cuda) {
+    samples = sample_on_device(context, things, alive, options, stop);
+  } else {
+    std::function<void()> empty_caches;
+    if (options.cold) {
+      flush.emplace(context);
+      probe.emplace(context, flush->data(), flush->bytes());
+      empty_caches = std::ref(*flush);
+    }
+    samples = sample_interleaved(things, options, empty_caches, stop, [&] {
+      if (probe) (*probe)();
+    });
   }
-  const auto samples = sample_interleaved(things, options, flush ? &*flush : nullptr, stop, [&] {
-    if (probe) (*probe)();
-  });
   const Ceilings of_now = probe ? probe->over(ceilings) : ceilings;
   for (std::size_t i = 0; i < alive.size(); ++i) {
     try {
-      finish(*alive[i], of_now, samples[i], cell.seed);
+      for (std::size_t t = first_thing[i]; t < first_thing[i + 1]; ++t) {
+        if (samples[t].error) std::rethrow_exception(samples[t].error);
+      }
+      finish(*alive[i], of_now, samples[first_thing[i]], cell.seed);
     } catch (const std::exception& error) {
       fail(*alive[i], error);
     }
   }
+}
+
+Context context_of(const Cell& cell, const RunOptions& options) {
+  if (options.make_context != nullptr) return options.make_context(cell);
+  return Context({.threads = cell.threads, .isa = {}, .device = cell.device});
+}
+
+MakeSubject prepare(const Measurement& measurement, Context& context, const Cell& cell,
+                    const RoutingSource& source, WeightCache& weights) {
+  if (cell.device == Device::cpu) return measurement.prepare(context, cell, source, weights);
+  require(measurement.prepare_on_device != nullptr, "bench {} does not run on device cuda",
+          cell.bench);
+  return measurement.prepare_on_device(context, cell, source, weights);
+}
+
+/// Of the device that a group runs on, before anything is put there.
+void begin_on_device(const Measurement& measurement, std::span<const Cell> cells,
+                     const ExpectedLoad& load, Context& context, std::vector<Running>& running) {
+  cuda::Gpu& gpu = cuda::gpu_of(context);
+  const DeviceMonitor monitor(gpu.info());
+  for (Running& r : running) monitor.add_device(r.record);
+  double shared = 0, own = 0;
+  for (const Cell& cell : cells) {
+    const Cost cost = measurement.cost(cell, load);
+    shared = std::max(shared, cost.shared_bytes);
+    own += cost.own_bytes;
+  }
+  require_device_memory(gpu, shared + own);
 }
 
 /// Fails the cells rather than throw.
@@ -203,9 +280,12 @@ void run_group(const Measurement& measurement, std::span<const Cell> cells,
     for (std::size_t i = 0; i < cells.size(); ++i) {
       running[i].record["memory_bytes"] = cell_cost(measurement.cost(cells[i], load)).memory_bytes;
     }
-    Context context(ContextOptions{.threads = cells[0].threads, .isa = {}});
+    Context context = context_of(cells[0], options);
     for (Running& r : running) r.record["threads"] = context.threads();
-    const MakeSubject make = measurement.prepare(context, cells[0], source, weights);
+    if (cells[0].device == Device::cuda) {
+      begin_on_device(measurement, cells, load, context, running);
+    }
+    const MakeSubject make = prepare(measurement, context, cells[0], source, weights);
     build_and_check(running, cells, make, weights, stop);
     sample_all(context, running, cells[0], options, ceilings, stop);
     for (Running& r : running) r.subject.reset();  // before the context they hold
@@ -241,7 +321,7 @@ Record identity_of(const Measurement& measurement, const Cell& cell, const RunOp
                    {"impl", cell.impl},
                    {"strategy", cell.strategy},
                    {"layout", name_of(cell.layout)},
-                   {"device", "cpu"},
+                   {"device", cell.device == Device::cuda ? "cuda" : "cpu"},
                    {"dtype", name_of(cell.dtype)},
                    {"weights", name_of(cell.weights)},
                    {"threads", cell.threads > 0 ? cell.threads : available_cpus()},

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,15 @@ class Subject {
   /// What is timed.
   virtual void run() = 0;
 
+  /// Milliseconds of the last run by a clock of the subject's own, a device's; wall time counts
+  /// where there is none.
+  virtual std::optional<double> own_ms() const { return std::nullopt; }
+
+  /// Whether marking the ends of stages would lengthen what is timed. Then runs that nobody times,
+  /// run_stages(), are what stages() speaks of, each prepared as a run is.
+  virtual bool runs_stages_apart() const { return false; }
+  virtual void run_stages() {}
+
   /// Of the last run, always the same fields.
   virtual std::span<const Stage> stages() const { return {}; }
 
@@ -60,6 +70,9 @@ struct Measurement {
   /// Builds what all implementations share; the result lives as long as the group is measured.
   MakeSubject (*prepare)(Context& context, const Cell& cell, const RoutingSource& source,
                          WeightCache& weights);
+  /// The same for cells on a device, whose context has it; null where the target has none.
+  MakeSubject (*prepare_on_device)(Context& context, const Cell& cell, const RoutingSource& source,
+                                   WeightCache& weights) = nullptr;
   /// Cell fields that mean nothing to the target.
   std::span<const std::string_view> not_applicable;
   bool has_router = false;   ///< runs a router where the routing source has one

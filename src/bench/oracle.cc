@@ -66,8 +66,12 @@ void require_same_routing(const Routing& expected, const Routing& actual) {
 }
 
 Check check_routing(const Cell& cell, const Draws& draws, const Routing& routing) {
+  return check_routing(cell, draws.input(0), routing);
+}
+
+Check check_routing(const Cell& cell, const RouterInput& input, const Routing& routing) {
   std::vector<bool> close_calls;
-  const Routing ref = reference_route(cell.strategy, draws.input(0), cell.router, &close_calls);
+  const Routing ref = reference_route(cell.strategy, input, cell.router, &close_calls);
   const std::string difference = first_difference(routing, ref, kWeightTolerance, close_calls);
   expect(difference.empty(), "{}", difference);
   double error = 0;

@@ -23,6 +23,8 @@ void require_same_routing(const Routing& expected, const Routing& actual);
 /// `routing` of draw 0 against the reference strategy. Throws Error(check_failed) naming the first
 /// token routed otherwise, but for choices that f32 cannot tell apart.
 Check check_routing(const Cell& cell, const Draws& draws, const Routing& routing);
+/// The same for logits that are not the draw's, in the last bits.
+Check check_routing(const Cell& cell, const RouterInput& input, const Routing& routing);
 
 /// The router's logits of x, on a seeded sample of tokens. Throws Error(check_failed).
 void check_logits(Context& context, ConstMatrixView x, const RouterWeights& router,

@@ -8,6 +8,20 @@
 #include "plan/plan_impl.h"
 
 namespace switchyard {
+namespace {
+
+void describe_rows(Record& record, const PackInputs& in, const Cell& cell,
+                   const Ceilings& ceilings) {
+  record["deterministic"] = plan_is_deterministic(cell.impl);
+  const double bytes = packed_bytes(cell, in.plans);
+  record["bytes"] = bytes;
+  record["bytes_moved"] = moved_by_pack(cell, in.plans, !permute_plans_first(cell.impl));
+  record["bytes_per_token_strict"] = strict_bytes_per_token(cell, in.plans) / 2;
+  add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
+  add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
+}
+
+}  // namespace
 
 PackInputs::PackInputs(Context& c, const Cell& cell, const RoutingSource& source)
     : DispatchInputs(c, cell, source),
@@ -37,13 +51,40 @@ std::span<const Stage> PackSubject::stages() const {
 
 void PackSubject::describe(Record& record, const Ceilings& ceilings) const {
   record["isa"] = name_of(pack_isa(in_->context));
-  record["deterministic"] = plan_is_deterministic(cell_.impl);
-  const double bytes = packed_bytes(cell_, in_->plans);
-  record["bytes"] = bytes;
-  record["bytes_moved"] = moved_by_pack(cell_, in_->plans, !permute_plans_first(cell_.impl));
-  record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans) / 2;
-  add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
-  add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
+  describe_rows(record, *in_, cell_, ceilings);
+}
+
+DevicePackSubject::DevicePackSubject(std::shared_ptr<const PackInputs> in, const Cell& cell)
+    : DeviceSubject(in->context, in->draws),
+      in_(std::move(in)),
+      cell_(cell),
+      x_(context(), in_->x.view()),
+      routings_(device_routings(context(), draws())),
+      plans_(make_device_plans(context(), routings_, in_->options)),
+      rows_(context(), cell.dtype, max_rows(plans_), cell.hidden) {
+  const auto plan = [this](std::int64_t d) {
+    const auto i = static_cast<std::size_t>(d);
+    make_plan(context(), routings_[i], in_->options, plans_[i]);
+  };
+  const auto copy_rows = [this](std::int64_t d) {
+    pack(context(), plans_[static_cast<std::size_t>(d)], x_.view(), rows_.view());
+  };
+  set_parts({{"t_plan_ms", plan}, {"t_pack_ms", copy_rows}}, true);
+}
+
+Check DevicePackSubject::check() {
+  prepare(0);
+  rows_.poison(context());
+  run();
+  DispatchPlan plan;
+  copy(context(), plans_[0], plan);
+  const Matrix rows = rows_.fetch(context(), plan.num_rows());
+  return check_packed(draws().routing(0), in_->options, plan, in_->x.view(), rows.view());
+}
+
+void DevicePackSubject::describe(Record& record, const Ceilings& ceilings) const {
+  describe_device(record, ceilings);
+  describe_rows(record, *in_, cell_, ceilings);
 }
 
 Cost pack_cost(const Cell& cell, const ExpectedLoad& load) {

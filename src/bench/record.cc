@@ -12,7 +12,7 @@ constexpr bool kIdentity = true;
 
 constexpr RecordField kFields[] = {
     {"schema", "string", "", "version of this table: switchyard/1"},
-    {"bench", "string", "", "target: topk, router, pack, combine, dispatch, experts, layer, ...",
+    {"bench", "string", "", "target: topk, router, plan, pack, combine, dispatch, experts, ...",
      kIdentity},
     {"impl", "string", "", "implementation of the target", kIdentity},
     {"strategy", "string", "", "routing rule; absent where a trace holds the assignments",
@@ -121,6 +121,15 @@ constexpr RecordField kFields[] = {
     {"z_loss", "number", "1", "mean over tokens of logsumexp(logits)^2: coefficient 1"},
     {"balance_loss", "number", "1", "E * sum f_i P_i over the batch, coefficient 1; 1 is balanced"},
     {"sequence_balance_loss", "number", "1", "the same by sequence, their mean"},
+    {"graph", "boolean", "", "samples are replays of a CUDA graph"},
+    {"launch_us", "number", "us",
+     "measured time of one small piece of work on the device, in a graph where `graph` says so"},
+    {"sm_clock_MHz", "number", "MHz", "clock of the multiprocessors, median over the samples"},
+    {"memory_clock_MHz", "number", "MHz", "of the device's memory, the same"},
+    {"power_W", "number", "W", "drawn by the device, the same"},
+    {"temperature_C", "number", "C", "of the device, the same"},
+    {"gpu_driver", "string", "", "version of the driver"},
+    {"cuda", "string", "", "version of the CUDA runtime"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

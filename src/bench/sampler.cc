@@ -49,18 +49,16 @@ struct State {
 };
 
 // Milliseconds of one run, or nothing new and an error.
-double run_once(State& state, std::int64_t draw, CacheFlush* flush) {
+double run_once(State& state, std::int64_t draw, const std::function<void()>& flush) {
   const auto begin = Clock::now();
   double ms = 0;
   try {
     if (state.thing->prepare) state.thing->prepare(draw);
-    if (flush != nullptr) {
-      wait_for_spinning_threads();
-      (*flush)();
-    }
+    if (flush) flush();
     const auto start = Clock::now();
     state.thing->run();
     ms = 1e3 * seconds_since(start);
+    if (state.thing->own_ms) ms = state.thing->own_ms().value_or(ms);
   } catch (...) {
     state.out.error = std::current_exception();
   }
@@ -68,7 +66,7 @@ double run_once(State& state, std::int64_t draw, CacheFlush* flush) {
   return ms;
 }
 
-void warm_up(State& state, const RunOptions& options, CacheFlush* flush,
+void warm_up(State& state, const RunOptions& options, const std::function<void()>& flush,
              const std::function<bool()>& stop) {
   const bool is_ours = options.warmup < 0;
   const int most = is_ours ? kMaxWarmup : options.warmup;
@@ -100,6 +98,7 @@ CacheFlush::CacheFlush(Context& context, std::int64_t bytes) : context_(context)
 }
 
 void CacheFlush::operator()() noexcept {
+  wait_for_spinning_threads();
   pool_of(context_).for_ranges(bytes_, 4096, [&](std::int64_t begin, std::int64_t end, int) {
     const std::byte* data = buffer_.data();
     unsigned sum = 0;
@@ -119,7 +118,8 @@ bool is_settled(std::span<const double> samples_ms, double spent_s, const RunOpt
 }
 
 std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const RunOptions& options,
-                                        CacheFlush* flush, const std::function<bool()>& stop,
+                                        const std::function<void()>& flush,
+                                        const std::function<bool()>& stop,
                                         const std::function<void()>& between) {
   std::vector<State> states;
   for (const auto& thing : things) states.push_back({&thing, {}, 0});
@@ -144,10 +144,7 @@ std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const R
   bool stop_seen = stopped();
   const auto run_between = [&] {
     if (!between || stop_seen) return;
-    if (flush != nullptr) {
-      wait_for_spinning_threads();
-      (*flush)();  // our threads wake and spread over the cores
-    }
+    if (flush) flush();  // our threads wake and spread over the cores
     between();
   };
   run_between();

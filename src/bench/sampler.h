@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,7 +23,8 @@ class CacheFlush {
   /// Throws Error(out_of_memory).
   explicit CacheFlush(Context& context, std::int64_t bytes = cache_flush_bytes());
 
-  /// Every thread of the context reads its part of the buffer.
+  /// Lets the threads of libraries come to rest; then every thread of the context reads its part of
+  /// the buffer.
   void operator()() noexcept;
 
   std::int64_t bytes() const noexcept { return bytes_; }
@@ -41,6 +43,8 @@ struct Sampled {
   /// 0, 1, 2, ... for samples, -1, -2, ... for warm-up. May be null.
   std::function<void(std::int64_t draw)> prepare;
   std::function<void()> run;
+  /// Milliseconds of the last run where the thing has a clock of its own; null: wall time.
+  std::function<std::optional<double>()> own_ms = nullptr;
 };
 
 struct Samples {
@@ -55,7 +59,8 @@ struct Samples {
 /// each prepare; null leaves the caches as they are. When `stop` turns true, what was measured so
 /// far is returned. `between` runs before the first round and after each; null does nothing.
 std::vector<Samples> sample_interleaved(std::span<const Sampled> things, const RunOptions& options,
-                                        CacheFlush* flush, const std::function<bool()>& stop,
+                                        const std::function<void()>& flush,
+                                        const std::function<bool()>& stop,
                                         const std::function<void()>& between = nullptr);
 
 /// The stopping rule: at least 6 samples, taken in at least options.min_time_s with preparation,

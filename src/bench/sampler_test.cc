@@ -35,6 +35,15 @@ TEST(Sampler, RoundsInterleave) {
   for (const auto& s : samples) EXPECT_EQ(s.ms.size(), 2u);
 }
 
+TEST(Sampler, AThingsOwnClockCounts) {
+  double ms = 0;
+  const std::vector<Sampled> things = {{nullptr, [&] { ms += 2; }, [&] { return ms; }},
+                                       {nullptr, [] {}, [] { return std::nullopt; }}};
+  const auto samples = sample_interleaved(things, exactly(0, 2), nullptr, {});
+  EXPECT_EQ(samples[0].ms, (std::vector<double>{2, 4}));
+  EXPECT_LT(samples[1].ms[0], 2000);
+}
+
 TEST(Sampler, OneFailureLeavesTheOthers) {
   int runs = 0;
   const std::vector<Sampled> things = {{nullptr,
@@ -95,7 +104,7 @@ TEST(Sampler, FlushRunsBetweenPrepareAndRun) {
   CacheFlush flush(context, 1 << 20);
   Log log;
   const std::vector<Sampled> things = {log.thing("a")};
-  EXPECT_EQ(sample_interleaved(things, exactly(0, 3), &flush, {})[0].ms.size(), 3u);
+  EXPECT_EQ(sample_interleaved(things, exactly(0, 3), std::ref(flush), {})[0].ms.size(), 3u);
   EXPECT_EQ(flush.bytes(), 1 << 20);
   EXPECT_GE(cache_flush_bytes(), std::int64_t{256} << 20);
   EXPECT_LE(cache_flush_bytes(), std::int64_t{1024} << 20);

@@ -24,7 +24,8 @@ struct CellCost {
 struct Target {
   std::string_view name;
   std::string_view summary;
-  std::vector<std::string_view> implementations;  ///< the impl axis, default first
+  std::vector<std::string_view> implementations;         ///< the impl axis, default first
+  std::vector<std::string_view> device_implementations;  ///< the same on a CUDA device, or none
   CellCost (*cost)(const Cell& cell);
   /// The fields that decide what a record of the cell is a measurement of.
   Record (*identity)(const Cell& cell, const RunOptions& options);
@@ -45,7 +46,10 @@ std::span<const Target> targets();
 /// Throws Error(invalid_argument) that lists the names and suggests the nearest.
 const Target& find_target(std::string_view name);
 
+/// Throws Error(invalid_argument) for a target that does not run on `device`, naming those that do.
+std::span<const std::string_view> implementations_of(const Target& target, Device device);
+
 /// Throws Error(invalid_argument) that lists the target's implementations and suggests the nearest.
-void require_implementation(const Target& target, std::string_view name);
+void require_implementation(const Target& target, Device device, std::string_view name);
 
 }  // namespace switchyard

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/context.h"
+#include "bench/device_subject.h"
 #include "bench/dispatch_inputs.h"
 #include "bench/oracle.h"
 #include "bench/target_list.h"
@@ -45,6 +46,15 @@ void scalar_combine(Context& context, const DispatchPlan& plan, ConstMatrixView 
       });
 }
 
+void describe_sums(Record& record, const Inputs& in, const Cell& cell, const Ceilings& ceilings) {
+  const double bytes = combined_bytes(cell, in.plans);
+  record["flops"] = 2 * in.plans.mean(kept_assignments) * static_cast<double>(cell.hidden);
+  record["bytes"] = record["bytes_moved"] = bytes;
+  record["bytes_per_token_strict"] = strict_bytes_per_token(cell, in.plans) / 2;
+  add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
+  add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
+}
+
 class CombineSubject final : public Subject {
  public:
   CombineSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
@@ -78,12 +88,7 @@ class CombineSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(cell_.impl == "gather_sum" ? combine_isa(in_->context) : Isa::portable);
-    const double bytes = combined_bytes(cell_, in_->plans);
-    record["flops"] = 2 * in_->plans.mean(kept_assignments) * static_cast<double>(cell_.hidden);
-    record["bytes"] = record["bytes_moved"] = bytes;
-    record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans) / 2;
-    add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
-    add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
+    describe_sums(record, *in_, cell_, ceilings);
   }
 
  private:
@@ -97,6 +102,44 @@ class CombineSubject final : public Subject {
   std::int64_t draw_ = 0;
 };
 
+class DeviceCombineSubject final : public DeviceSubject {
+ public:
+  DeviceCombineSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
+      : DeviceSubject(in->context, in->draws),
+        in_(std::move(in)),
+        cell_(cell),
+        rows_(context(), in_->rows.view()),
+        out_(context(), cell.dtype, cell.tokens, cell.hidden),
+        plans_(device_plans(context(), in_->plans)) {
+    const auto sum = [this](std::int64_t d) {
+      combine(context(), plans_[static_cast<std::size_t>(d)], rows_.view(), out_.view());
+    };
+    set_work(sum, true);
+  }
+
+  Check check() override {
+    prepare(0);
+    out_.poison(context());
+    run();
+    const DispatchPlan& plan = in_->plans.of_draw[0];
+    check_plan(draws().routing(0), in_->options, plan);
+    const Matrix out = out_.fetch(context(), cell_.tokens);
+    return check_combined(context(), draws().routing(0), plan, in_->rows.first(plan.num_rows()),
+                          out.view(), cell_.seed);
+  }
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    describe_device(record, ceilings);
+    describe_sums(record, *in_, cell_, ceilings);
+  }
+
+ private:
+  std::shared_ptr<const Inputs> in_;
+  Cell cell_;
+  DeviceMatrix rows_, out_;
+  std::vector<DevicePlan> plans_;
+};
+
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
   return {.shared_bytes = row_bytes(cell, load.rows) + routing_bytes(cell, load),
@@ -106,14 +149,16 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
 }
 
 constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};
-constexpr Measurement kMeasurement = {
-    .cost = cost, .prepare = share<Inputs, CombineSubject>, .not_applicable = kNotApplicable};
+constexpr Measurement kMeasurement = {.cost = cost,
+                                      .prepare = share<Inputs, CombineSubject>,
+                                      .prepare_on_device = share<Inputs, DeviceCombineSubject>,
+                                      .not_applicable = kNotApplicable};
 
 }  // namespace
 
 Target combine_target() {
   return make_target<kMeasurement>("combine", "expert rows to token rows, weighted and summed",
-                                   {"gather_sum", "scalar"});
+                                   {"gather_sum", "scalar"}, {"gather_sum"});
 }
 
 }  // namespace switchyard

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "bench/device_subject.h"
 #include "bench/dispatch_inputs.h"
 #include "bench/oracle.h"
 #include "bench/permute.h"
@@ -23,6 +24,19 @@ struct Inputs : DispatchInputs {
 
   Matrix x;
 };
+
+void describe_ways(Record& record, const Inputs& in, const Cell& cell, const Ceilings& ceilings) {
+  record["deterministic"] = plan_is_deterministic(cell.impl);
+  const double there = packed_bytes(cell, in.plans);
+  const double back = combined_bytes(cell, in.plans);
+  record["bytes"] = there + back;
+  record["bytes_moved"] = moved_by_pack(cell, in.plans, !permute_plans_first(cell.impl)) + back;
+  record["bytes_per_token_strict"] = strict_bytes_per_token(cell, in.plans);
+  Limit limit = bandwidth_limit(there, ceilings.rows_bw());
+  limit.ms += bandwidth_limit(back, ceilings.rows_bw()).ms;
+  add_limit(record, limit);
+  add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
+}
 
 class DispatchSubject final : public Subject {
  public:
@@ -63,17 +77,7 @@ class DispatchSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(pack_isa(in_->context));
-    record["deterministic"] = plan_is_deterministic(cell_.impl);
-    const double in = packed_bytes(cell_, in_->plans);
-    const double back = combined_bytes(cell_, in_->plans);
-    record["bytes"] = in + back;
-    record["bytes_moved"] =
-        moved_by_pack(cell_, in_->plans, !permute_plans_first(cell_.impl)) + back;
-    record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans);
-    Limit limit = bandwidth_limit(in, ceilings.rows_bw());
-    limit.ms += bandwidth_limit(back, ceilings.rows_bw()).ms;
-    add_limit(record, limit);
-    add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
+    describe_ways(record, *in_, cell_, ceilings);
   }
 
  private:
@@ -86,6 +90,59 @@ class DispatchSubject final : public Subject {
   std::array<Stage, 3> stages_ = {Stage{"t_plan_ms"}, Stage{"t_pack_ms"}, Stage{"t_combine_ms"}};
 };
 
+class DeviceDispatchSubject final : public DeviceSubject {
+ public:
+  DeviceDispatchSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
+      : DeviceSubject(in->context, in->draws),
+        in_(std::move(in)),
+        cell_(cell),
+        x_(context(), in_->x.view()),
+        routings_(device_routings(context(), draws())),
+        plans_(make_device_plans(context(), routings_, in_->options)),
+        rows_(context(), cell.dtype, max_rows(plans_), cell.hidden),
+        out_(context(), cell.dtype, cell.tokens, cell.hidden) {
+    const auto plan = [this](std::int64_t d) {
+      const auto i = static_cast<std::size_t>(d);
+      make_plan(context(), routings_[i], in_->options, plans_[i]);
+    };
+    const auto copy_rows = [this](std::int64_t d) {
+      pack(context(), plans_[static_cast<std::size_t>(d)], x_.view(), rows_.view());
+    };
+    const auto sum = [this](std::int64_t d) {
+      combine(context(), plans_[static_cast<std::size_t>(d)], rows_.view(), out_.view());
+    };
+    set_parts({{"t_plan_ms", plan}, {"t_pack_ms", copy_rows}, {"t_combine_ms", sum}}, true);
+  }
+
+  Check check() override {
+    prepare(0);
+    rows_.poison(context());
+    out_.poison(context());
+    run();
+    const Routing& routing = draws().routing(0);
+    DispatchPlan plan;
+    copy(context(), plans_[0], plan);
+    const Matrix rows = rows_.fetch(context(), plan.num_rows());
+    const Check packed = check_packed(routing, in_->options, plan, in_->x.view(), rows.view());
+    if (packed.rel_err > packed.tol) return packed;
+    const Matrix out = out_.fetch(context(), cell_.tokens);
+    return check_combined(context(), routing, plan, rows.view(), out.view(), cell_.seed);
+  }
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    describe_device(record, ceilings);
+    describe_ways(record, *in_, cell_, ceilings);
+  }
+
+ private:
+  std::shared_ptr<const Inputs> in_;
+  Cell cell_;
+  DeviceMatrix x_;
+  std::vector<DeviceRouting> routings_;
+  std::vector<DevicePlan> plans_;
+  DeviceMatrix rows_, out_;
+};
+
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
   return {.shared_bytes = row_bytes(cell, tokens) + routing_bytes(cell, load),
@@ -95,14 +152,16 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
 }
 
 constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};
-constexpr Measurement kMeasurement = {
-    .cost = cost, .prepare = share<Inputs, DispatchSubject>, .not_applicable = kNotApplicable};
+constexpr Measurement kMeasurement = {.cost = cost,
+                                      .prepare = share<Inputs, DispatchSubject>,
+                                      .prepare_on_device = share<Inputs, DeviceDispatchSubject>,
+                                      .not_applicable = kNotApplicable};
 
 }  // namespace
 
 Target dispatch_target() {
   return make_target<kMeasurement>("dispatch", "plan, pack and combine, without experts",
-                                   permute_implementations());
+                                   permute_implementations(), {"counting"});
 }
 
 }  // namespace switchyard

@@ -1,5 +1,6 @@
 // The grouped FFN alone, on rows that are already packed.
 
+#include "bench/device_subject.h"
 #include "bench/expert_inputs.h"
 #include "bench/target_list.h"
 #include "bench/traffic.h"
@@ -40,6 +41,21 @@ struct Inputs : DispatchInputs {
   ExpertReference reference;
 };
 
+void describe_products(Record& record, const Inputs& in, const Cell& cell, const Ceilings& ceilings,
+                       double peak) {
+  const double kept = in.plans.mean(kept_assignments);
+  const double in_rows = cell.layout == Layout::fused ? in.plans.mean(kept_tokens) : kept;
+  const double weight_bytes = expert_bytes(cell, in.plans.mean(active_experts));
+  const double flops = expert_flops(cell, kept);
+  const double bytes = weight_bytes + row_bytes(cell, in_rows + kept);
+  record["flops"] = flops;
+  record["bytes"] = bytes;
+  record["bytes_moved"] = moved_by_experts(cell, in.plans);
+  record["weight_bytes"] = weight_bytes;
+  add_limit(record, work_limit(flops, peak, bytes, ceilings.read_bw));
+  add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
+}
+
 class ExpertsSubject final : public Subject {
  public:
   ExpertsSubject(std::shared_ptr<Inputs> in, const Cell& cell)
@@ -68,19 +84,8 @@ class ExpertsSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     add_kernel(record, *experts_);
-    const double kept = in_->plans.mean(kept_assignments);
-    const double in_rows = cell_.layout == Layout::fused ? in_->plans.mean(kept_tokens) : kept;
-    const double weight_bytes = expert_bytes(cell_, in_->plans.mean(active_experts));
-    const double flops = expert_flops(cell_, kept);
-    const double bytes = weight_bytes + row_bytes(cell_, in_rows + kept);
-    record["flops"] = flops;
-    record["bytes"] = bytes;
-    record["bytes_moved"] = moved_by_experts(cell_, in_->plans);
-    record["weight_bytes"] = weight_bytes;
-    add_limit(record,
-              work_limit(flops, peak_of(ceilings, experts_->isa(), multiplied_weights(cell_)),
-                         bytes, ceilings.read_bw));
-    add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
+    describe_products(record, *in_, cell_, ceilings,
+                      peak_of(ceilings, experts_->isa(), multiplied_weights(cell_)));
   }
 
  private:
@@ -91,6 +96,45 @@ class ExpertsSubject final : public Subject {
   std::int64_t draw_ = 0;
 };
 
+class DeviceExpertsSubject final : public DeviceSubject {
+ public:
+  DeviceExpertsSubject(std::shared_ptr<Inputs> in, const Cell& cell)
+      : DeviceSubject(in->context, in->draws),
+        in_(std::move(in)),
+        cell_(cell),
+        experts_(in_->cache.experts(context(), cell)),
+        x_(context(), in_->in.view()),
+        out_(context(), cell.dtype, in_->plans.max_rows, cell.hidden),
+        plans_(device_plans(context(), in_->plans)) {
+    const auto multiply = [this](std::int64_t d) {
+      experts_->forward(context(), plans_[static_cast<std::size_t>(d)], x_.view(), out_.view());
+    };
+    set_work(multiply, device_experts_are_captured(cell));
+  }
+
+  Check check() override {
+    prepare(0);
+    out_.poison(context());
+    run();
+    const Matrix out = out_.fetch(context(), in_->plans.of_draw[0].num_rows());
+    return {.rel_err = relative_error(out.view(), in_->reference_of(cell_), in_->checked_rows),
+            .tol = expert_tolerance(cell_)};
+  }
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    describe_device(record, ceilings);
+    add_kernel(record, *experts_);
+    describe_products(record, *in_, cell_, ceilings, device_peak(context(), ceilings, cell_.dtype));
+  }
+
+ private:
+  std::shared_ptr<Inputs> in_;
+  Cell cell_;
+  std::shared_ptr<Experts> experts_;
+  DeviceMatrix x_, out_;
+  std::vector<DevicePlan> plans_;
+};
+
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   return {.shared_bytes =
               raw_expert_bytes(cell) + row_bytes(cell, load.rows) + routing_bytes(cell, load),
@@ -99,16 +143,19 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
           .touched_bytes = expert_bytes(cell, load.active) + row_bytes(cell, 2 * load.kept)};
 }
 
-constexpr Measurement kMeasurement = {.cost = cost,
-                                      .prepare = share_with_experts<Inputs, ExpertsSubject>,
-                                      .not_applicable = {},
-                                      .has_experts = true};
+constexpr Measurement kMeasurement = {
+    .cost = cost,
+    .prepare = share_with_experts<Inputs, ExpertsSubject>,
+    .prepare_on_device = share_with_experts<Inputs, DeviceExpertsSubject>,
+    .not_applicable = {},
+    .has_experts = true};
 
 }  // namespace
 
 Target experts_target() {
   return make_target<kMeasurement>("experts", "the experts' FFNs on packed rows",
-                                   expert_implementations_ours_first());
+                                   expert_implementations_ours_first(),
+                                   expert_implementations_ours_first(Device::cuda));
 }
 
 }  // namespace switchyard

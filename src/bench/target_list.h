@@ -8,6 +8,7 @@ namespace switchyard {
 /// One function per file target_*.cc; target.cc lists them.
 Target topk_target();
 Target router_target();
+Target plan_target();
 Target pack_target();
 Target combine_target();
 Target dispatch_target();
@@ -18,10 +19,12 @@ Target layer_target();
 
 template <const Measurement& kMeasurement>
 Target make_target(std::string_view name, std::string_view summary,
-                   std::vector<std::string_view> implementations) {
+                   std::vector<std::string_view> implementations,
+                   std::vector<std::string_view> device_implementations = {}) {
   return {name,
           summary,
           std::move(implementations),
+          std::move(device_implementations),
           [](const Cell& cell) { return cost_of(kMeasurement, cell); },
           [](const Cell& cell, const RunOptions& options) {
             return identity_of(kMeasurement, cell, options);

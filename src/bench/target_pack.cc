@@ -8,14 +8,16 @@ namespace switchyard {
 namespace {
 
 constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};
-constexpr Measurement kMeasurement = {
-    .cost = pack_cost, .prepare = share<PackInputs, PackSubject>, .not_applicable = kNotApplicable};
+constexpr Measurement kMeasurement = {.cost = pack_cost,
+                                      .prepare = share<PackInputs, PackSubject>,
+                                      .prepare_on_device = share<PackInputs, DevicePackSubject>,
+                                      .not_applicable = kNotApplicable};
 
 }  // namespace
 
 Target pack_target() {
   return make_target<kMeasurement>("pack", "plan, then token rows to expert rows",
-                                   permute_implementations());
+                                   permute_implementations(), {"counting"});
 }
 
 }  // namespace switchyard

@@ -9,12 +9,13 @@ namespace switchyard {
 namespace {
 
 /// The same work as the pack target's; the record also says which bandwidth it is held against.
-class PermSubject final : public PackSubject {
+template <class Pack>
+class PermSubject final : public Pack {
  public:
-  using PackSubject::PackSubject;
+  using Pack::Pack;
 
   void describe(Record& record, const Ceilings& ceilings) const override {
-    PackSubject::describe(record, ceilings);
+    Pack::describe(record, ceilings);
     if (!(ceilings.rows_bw() > 0)) return;
     record["peak_bw_GBps"] = ceilings.rows_bw() * 1e-9;
     record["peak_bw_source"] = ceilings.bw_is_given ? "given" : "measured";
@@ -23,13 +24,16 @@ class PermSubject final : public PackSubject {
 
 constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};
 constexpr Measurement kMeasurement = {
-    .cost = pack_cost, .prepare = share<PackInputs, PermSubject>, .not_applicable = kNotApplicable};
+    .cost = pack_cost,
+    .prepare = share<PackInputs, PermSubject<PackSubject>>,
+    .prepare_on_device = share<PackInputs, PermSubject<DevicePackSubject>>,
+    .not_applicable = kNotApplicable};
 
 }  // namespace
 
 Target perm_target() {
   return make_target<kMeasurement>("perm", "pack over batch sizes, against the bandwidth there is",
-                                   permute_implementations());
+                                   permute_implementations(), {"counting"});
 }
 
 }  // namespace switchyard

@@ -13,12 +13,14 @@
 
 #include "base/check.h"
 #include "base/context.h"
+#include "bench/device_subject.h"
 #include "bench/naive_topk.h"
 #include "bench/oracle.h"
 #include "bench/router_inputs.h"
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
 #include "bench/work.h"
+#include "cuda/linear.h"
 #include "gemm/kernel.h"
 #include "layer/router.h"
 #include "plan/plan_impl.h"
@@ -122,6 +124,25 @@ void require_possible(Way way, const Cell& cell, const Strategy& strategy) {
   }
 }
 
+void describe_way(Record& record, const Inputs& in, const Cell& cell, const Draws& draws,
+                  const Plans& plans, bool is_masked, const Ceilings& ceilings, double peak) {
+  double bytes = is_masked ? logits_bytes(cell)  // the mask
+                           : selection_bytes(mean_assignments(draws)) + packed_bytes(cell, plans);
+  double flops = 0;
+  if (in.has_router) {
+    flops = router_flops(cell);
+    bytes += router_bytes(cell);
+    if (is_masked) bytes += row_bytes(cell, static_cast<double>(cell.tokens));
+    record["flops"] = flops;
+  } else {
+    bytes += logits_bytes(cell);
+  }
+  record["bytes"] = bytes;
+  add_limit(record, work_limit(flops, peak, bytes, ceilings.gather_bw));
+  add_load(record, draws.routing(0), plans.of_draw[0]);
+  add_losses(record, in.context, cell, draws, 0);
+}
+
 class RouterSubject final : public Subject {
  public:
   RouterSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
@@ -182,25 +203,9 @@ class RouterSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(naive_ ? Isa::portable : topk_variant(in_->context.isa()).isa);
-    const bool is_masked = way_ == Way::masked_matmul;
-    double bytes = is_masked
-                       ? logits_bytes(cell_)  // the mask
-                       : selection_bytes(mean_assignments(draws())) + packed_bytes(cell_, plans());
-    double flops = 0;
-    if (in_->has_router) {
-      flops = router_flops(cell_);
-      bytes += router_bytes(cell_);
-      if (is_masked) bytes += row_bytes(cell_, static_cast<double>(cell_.tokens));
-      record["flops"] = flops;
-    } else {
-      bytes += logits_bytes(cell_);
-    }
-    record["bytes"] = bytes;
     const Isa isa = gemm::find_kernel(in_->context.isa(), cell_.dtype, cell_.dtype).isa;
-    add_limit(record,
-              work_limit(flops, peak_of(ceilings, name_of(isa)), bytes, ceilings.gather_bw));
-    add_load(record, draws().routing(0), plans().of_draw[0]);
-    add_losses(record, in_->context, cell_, draws(), 0);
+    describe_way(record, *in_, cell_, draws(), plans(), way_ == Way::masked_matmul, ceilings,
+                 peak_of(ceilings, name_of(isa)));
   }
 
  private:
@@ -265,6 +270,110 @@ class RouterSubject final : public Subject {
   std::size_t num_stages_ = 0;
 };
 
+/// fused_select on a device.
+class DeviceRouterSubject final : public DeviceSubject {
+ public:
+  DeviceRouterSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
+      : DeviceSubject(in->context, in->draws),
+        in_(std::move(in)),
+        cell_(cell),
+        strategy_(strategy_of(cell)),
+        routings_(static_cast<std::size_t>(draws().count())),
+        plans_(routings_.size()) {
+    for (const Matrix& x : in_->x) x_.emplace_back(context(), x.view());
+    std::vector<Part> parts;
+    if (in_->has_router) {
+      linear_.emplace(context(), linear_weights());
+      logits_.emplace_back(context(), DType::f32, cell.tokens, cell.experts);
+      parts.push_back({"t_logit_ms",
+                       [this](std::int64_t d) { linear_->run(context(), x_of(d), logits_of(d)); }});
+    } else {
+      logits_ = device_logits(context(), draws());
+    }
+    parts.push_back({"t_select_ms", [this](std::int64_t d) { select(d); }});
+    parts.push_back({"t_pack_ms", [this](std::int64_t d) { plan_and_pack(d); }});
+    make_room(parts);
+    set_parts(std::move(parts), true);
+  }
+
+  Check check() override {
+    prepare(0);
+    rows_.poison(context());
+    run();
+    const Matrix logits = logits_[0].fetch(context(), cell_.tokens);
+    if (in_->has_router) {
+      check_logits(context(), in_->x_of(0), in_->router.weights(), logits.view(), cell_.seed);
+    }
+    Routing routing;
+    copy(context(), routings_[0], routing);
+    const RouterInput input{.logits = logits.view(), .bias = {}, .token_ids = {}};
+    const Check routed = check_routing(cell_, input, routing);
+    if (!(routed.rel_err <= routed.tol)) return routed;
+    DispatchPlan plan;
+    copy(context(), plans_[0], plan);
+    const Matrix rows = rows_.fetch(context(), plan.num_rows());
+    const Check packed = check_packed(routing, in_->options, plan, in_->x_of(0), rows.view());
+    return packed.rel_err > packed.tol ? packed : routed;
+  }
+
+  void run_stages() override {
+    DeviceSubject::run_stages();
+    stages_.push_back({"t_route_ms", ms_});
+  }
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    describe_device(record, ceilings);
+    describe_way(record, *in_, cell_, in_->draws, in_->plans, false, ceilings,
+                 device_peak(context(), ceilings, cell_.dtype));
+  }
+
+ private:
+  ConstMatrixView linear_weights() const {
+    if (in_->router.weights().arch != RouterArch::linear) {
+      throw Error(ErrorCode::unavailable,
+                  fmt::format("router {} does not run on device cuda", name_of(cell_.router_arch)));
+    }
+    return in_->router.weights().out;
+  }
+
+  /// Rows for the plans of all draws, which only a first run of the parts before can tell.
+  void make_room(const std::vector<Part>& parts) {
+    for (std::int64_t d = 0; d < draws().count(); ++d) {
+      const auto i = static_cast<std::size_t>(d);
+      for (std::size_t p = 0; p + 1 < parts.size(); ++p) parts[p].work(d);
+      make_plan(context(), routings_[i], in_->options, plans_[i]);
+    }
+    rows_ = DeviceMatrix(context(), cell_.dtype, max_rows(plans_), cell_.hidden);
+  }
+
+  MatrixView x_of(std::int64_t d) const {
+    return x_[in_->has_router ? static_cast<std::size_t>(d) : 0].view();
+  }
+  MatrixView logits_of(std::int64_t d) const {
+    return logits_[in_->has_router ? 0 : static_cast<std::size_t>(d)].view();
+  }
+
+  void select(std::int64_t d) {
+    const RouterInput input{.logits = logits_of(d), .bias = {}, .token_ids = {}};
+    route(context(), strategy_, input, cell_.router, routings_[static_cast<std::size_t>(d)]);
+  }
+
+  void plan_and_pack(std::int64_t d) {
+    DevicePlan& plan = plans_[static_cast<std::size_t>(d)];
+    make_plan(context(), routings_[static_cast<std::size_t>(d)], in_->options, plan);
+    pack(context(), plan, x_of(d), rows_.view());
+  }
+
+  std::shared_ptr<const Inputs> in_;
+  Cell cell_;
+  Strategy strategy_;
+  std::optional<cuda::Linear> linear_;
+  std::vector<DeviceMatrix> x_, logits_;
+  std::vector<DeviceRouting> routings_;
+  std::vector<DevicePlan> plans_;
+  DeviceMatrix rows_;
+};
+
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
   const double tokens = static_cast<double>(cell.tokens);
   const bool is_routed_again = cell.impl == "sinkhorn";
@@ -279,6 +388,7 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
 constexpr std::string_view kNotApplicable[] = {"ffn", "weights", "activation", "gated"};
 constexpr Measurement kMeasurement = {.cost = cost,
                                       .prepare = share<Inputs, RouterSubject>,
+                                      .prepare_on_device = share<Inputs, DeviceRouterSubject>,
                                       .not_applicable = kNotApplicable,
                                       .has_router = true};
 
@@ -287,7 +397,8 @@ constexpr Measurement kMeasurement = {.cost = cost,
 Target router_target() {
   std::vector<std::string_view> names;
   for (const auto& way : kWays) names.push_back(way.name);
-  return make_target<kMeasurement>("router", "logits, select, plan and pack", std::move(names));
+  return make_target<kMeasurement>("router", "logits, select, plan and pack", std::move(names),
+                                   {"fused_select"});
 }
 
 }  // namespace switchyard

@@ -1,5 +1,6 @@
 // Selection alone: logits to experts and weights.
 
+#include "bench/device_subject.h"
 #include "bench/draws.h"
 #include "bench/naive_topk.h"
 #include "bench/oracle.h"
@@ -19,6 +20,16 @@ struct Inputs {
   Context& context;
   Draws draws;
 };
+
+void describe_selection(Record& record, const Inputs& in, const Cell& cell,
+                        const Ceilings& ceilings) {
+  const double bytes = logits_bytes(cell) + selection_bytes(mean_assignments(in.draws));
+  record["bytes"] = bytes;
+  add_limit(record, bandwidth_limit(bytes, ceilings.read_bw));
+  DispatchPlan plan;
+  make_plan(in.context, in.draws.routing(0), {}, plan);
+  add_load(record, in.draws.routing(0), plan);
+}
 
 class TopkSubject final : public Subject {
  public:
@@ -47,12 +58,7 @@ class TopkSubject final : public Subject {
 
   void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = name_of(naive_ ? Isa::portable : topk_variant(in_->context.isa()).isa);
-    const double bytes = logits_bytes(cell_) + selection_bytes(mean_assignments(in_->draws));
-    record["bytes"] = bytes;
-    add_limit(record, bandwidth_limit(bytes, ceilings.read_bw));
-    DispatchPlan plan;
-    make_plan(in_->context, in_->draws.routing(0), {}, plan);
-    add_load(record, in_->draws.routing(0), plan);
+    describe_selection(record, *in_, cell_, ceilings);
   }
 
  private:
@@ -62,6 +68,44 @@ class TopkSubject final : public Subject {
   std::optional<NaiveTopk> naive_;
   Routing routing_;
   std::int64_t draw_ = 0;
+};
+
+class DeviceTopkSubject final : public DeviceSubject {
+ public:
+  DeviceTopkSubject(std::shared_ptr<const Inputs> in, const Cell& cell)
+      : DeviceSubject(in->context, in->draws),
+        in_(std::move(in)),
+        cell_(cell),
+        strategy_(strategy_of(cell)),
+        logits_(device_logits(context(), draws())),
+        routings_(logits_.size()) {
+    const auto select = [this](std::int64_t d) {
+      const auto i = static_cast<std::size_t>(d);
+      const RouterInput input{.logits = logits_[i].view(), .bias = {}, .token_ids = {}};
+      route(context(), strategy_, input, cell_.router, routings_[i]);
+    };
+    set_work(select, true);
+  }
+
+  Check check() override {
+    prepare(0);
+    run();
+    Routing routing;
+    copy(context(), routings_[0], routing);
+    return check_routing(cell_, draws(), routing);
+  }
+
+  void describe(Record& record, const Ceilings& ceilings) const override {
+    describe_device(record, ceilings);
+    describe_selection(record, *in_, cell_, ceilings);
+  }
+
+ private:
+  std::shared_ptr<const Inputs> in_;
+  Cell cell_;
+  Strategy strategy_;
+  std::vector<DeviceMatrix> logits_;
+  std::vector<DeviceRouting> routings_;
 };
 
 Cost cost(const Cell& cell, const ExpectedLoad& load) {
@@ -75,14 +119,16 @@ Cost cost(const Cell& cell, const ExpectedLoad& load) {
 constexpr std::string_view kNotApplicable[] = {
     "layout",          "dtype",       "weights",     "hidden",     "ffn",
     "capacity_factor", "drop_policy", "renormalise", "activation", "gated"};
-constexpr Measurement kMeasurement = {
-    .cost = cost, .prepare = share<Inputs, TopkSubject>, .not_applicable = kNotApplicable};
+constexpr Measurement kMeasurement = {.cost = cost,
+                                      .prepare = share<Inputs, TopkSubject>,
+                                      .prepare_on_device = share<Inputs, DeviceTopkSubject>,
+                                      .not_applicable = kNotApplicable};
 
 }  // namespace
 
 Target topk_target() {
   return make_target<kMeasurement>("topk", "logits to experts and weights",
-                                   {"fused_select", "partial_sort"});
+                                   {"fused_select", "partial_sort"}, {"fused_select"});
 }
 
 }  // namespace switchyard

@@ -8,10 +8,11 @@ namespace switchyard {
 namespace {
 
 std::string key_of(const Cell& cell) {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", cell.experts, cell.hidden, cell.ffn,
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", cell.experts, cell.hidden, cell.ffn,
                      name_of(cell.dtype), name_of(cell.weights), cell.quant.group,
                      cell.quant.zero_points, name_of(cell.quant.search), cell.gated,
-                     name_of(cell.activation), cell.seed, cell.threads);
+                     name_of(cell.activation), cell.seed, cell.threads,
+                     cell.device == Device::cuda ? "cuda" : "cpu");
 }
 
 }  // namespace
@@ -24,6 +25,7 @@ void WeightCache::keep_for(std::span<const Cell> cells) {
     key_ = key;
   }
   std::erase_if(experts_of_impl_, [&](const auto& held) {
+    if (!cells.empty() && cells[0].device == Device::cuda) return true;
     return std::none_of(cells.begin(), cells.end(),
                         [&](const Cell& cell) { return cell.impl == held.first; });
   });

@@ -16,7 +16,8 @@ namespace switchyard {
 class WeightCache {
  public:
   /// Lets go of everything that these cells, which differ in impl only, have no use for; of
-  /// everything where there are none.
+  /// everything where there are none. Experts on a device belong to the context of their group:
+  /// they are let go of too.
   void keep_for(std::span<const Cell> cells);
 
   /// Bytes held.

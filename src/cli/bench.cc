@@ -16,6 +16,7 @@
 #include "cli/text.h"
 #include "cli/verbs.h"
 #include "cli/write_report.h"
+#include "cuda/gpu.h"
 #include "report/draw.h"
 #include "report/plot.h"
 
@@ -23,13 +24,16 @@ namespace switchyard::cli {
 namespace {
 
 void print_targets() {
-  std::vector<std::vector<std::string>> rows = {{"target", "implementations", "measures"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"target", "implementations", "on device cuda", "measures"}};
   for (const Target& target : targets()) {
+    const auto& on_device = target.device_implementations;
     rows.push_back({std::string(target.name),
                     fmt::format("{}", fmt::join(target.implementations, ",")),
+                    on_device.empty() ? "-" : fmt::format("{}", fmt::join(on_device, ",")),
                     std::string(target.summary)});
   }
-  print(aligned(rows, "lll"));
+  print(aligned(rows, "llll"));
 }
 
 /// Reads every routing source once, so that a bad one is refused before anything is measured, and
@@ -47,6 +51,15 @@ void check_sources(const Sweep& sweep) {
       if (said.insert(line).second) message(line);
     }
   });
+}
+
+/// Throws Error(unavailable) that says what a cell's device is missing.
+void require_devices(const Sweep& sweep) {
+  bool on_device = false;
+  for_each_cell(sweep, [&](const SweepPart&, const Cell& cell) {
+    on_device = on_device || cell.device == Device::cuda;
+  });
+  if (on_device) cuda::open_gpu();
 }
 
 SweepPart part_of(const BenchOptions& options) {
@@ -199,6 +212,7 @@ Status run_bench(std::span<const std::string> args, const std::string& command) 
   if (!files.empty()) sweep.out = files[0];
   check_sources(sweep);
   const bool measures = !options.list && !options.dry_run;
+  if (measures) require_devices(sweep);
   // Opened first: its lock keeps two runs from resuming one sweep.
   std::optional<RecordOutput> output;
   if (!options.list) {

@@ -200,7 +200,8 @@ Fact microseconds_fact(std::string key, std::string label, double seconds) {
 Section device_ceilings_section(const DeviceCeilings& c) {
   Section section{"Of the device, measured",
                   "device_ceilings",
-                  {rate_fact("copy_bw", "copy, read + written", c.copy_bw, "B"),
+                  {rate_fact("read_bw", "read", c.read_bw, "B"),
+                   rate_fact("copy_bw", "copy, read + written", c.copy_bw, "B"),
                    rate_fact("gather_bw", "gather of rows, read + written", c.gather_bw, "B"),
                    microseconds_fact("launch_s", "small work in a stream", c.launch_s),
                    microseconds_fact("graph_launch_s", "small work in a graph", c.graph_launch_s)}};

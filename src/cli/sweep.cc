@@ -8,6 +8,8 @@
 #include <set>
 
 #include "base/check.h"
+#include "bench/device_limits.h"
+#include "bench/device_state.h"
 #include "bench/identity.h"
 #include "bench/weight_cache.h"
 #include "cli/output.h"
@@ -60,15 +62,23 @@ std::string description_of(std::span<const Cell> group) {
                      cell.hidden, cell.experts, cell.top_k, cell.routing);
 }
 
-/// The ceilings of each thread count, measured or read once.
+Ceilings measured_ceilings(Device device, int threads) {
+  Context context({.threads = threads, .isa = {}, .device = device});
+  if (device == Device::cpu) return ceilings_for(context);
+  return ceilings_of(measure_device_ceilings(context), isa_of(cuda::gpu_of(context).info()));
+}
+
+/// The ceilings of each thread count, measured or read once, and of the device, measured once.
 class CeilingsOf {
  public:
   /// `peak_bw` stands in for every measured bandwidth, where it is given.
-  Ceilings threads(int count, std::optional<double> peak_bw) {
-    auto found = of_threads_.find(count);
-    if (found == of_threads_.end()) {
-      Context context({.threads = count, .isa = {}});
-      found = of_threads_.emplace(count, ceilings_for(context)).first;
+  Ceilings cell(const Cell& cell, std::optional<double> peak_bw) {
+    const int threads = cell.device == Device::cpu ? cell.threads : 1;
+    auto found = known_.find({cell.device, threads});
+    if (found == known_.end()) {
+      found =
+          known_.emplace(std::pair(cell.device, threads), measured_ceilings(cell.device, threads))
+              .first;
     }
     Ceilings ceilings = found->second;
     if (peak_bw) {
@@ -79,7 +89,7 @@ class CeilingsOf {
   }
 
  private:
-  std::map<int, Ceilings> of_threads_;
+  std::map<std::pair<Device, int>, Ceilings> known_;
 };
 
 std::string resume_hint(const Sweep& sweep) {
@@ -108,7 +118,7 @@ Status measure_all(const Sweep& sweep, RecordOutput& output) {
   for (const SweepPart& part : sweep.parts) {
     for (const auto& group : part.groups) {
       progress.begin(description_of(group));
-      const Ceilings limits = ceilings.threads(group.front().threads, part.peak_bw);
+      const Ceilings limits = ceilings.cell(group.front(), part.peak_bw);
       for (Record& record : part.target->run(group, part.run, limits, weights, stopping)) {
         if (stop.requested() && !has_run(record)) continue;
         record["command"] = sweep.command;

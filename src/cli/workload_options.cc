@@ -4,7 +4,6 @@
 
 #include "base/check.h"
 #include "bench/axis.h"
-#include "cuda/gpu.h"
 #include "workload/configs.h"
 
 namespace switchyard::cli {
@@ -83,13 +82,10 @@ Option flag(const std::string& name, std::string help, std::function<void()> set
   return {{name}, "", std::move(help), [set = std::move(set)](const std::string&) { set(); }};
 }
 
-void check_device(const std::string& name) {
+Device device_from_name(const std::string& name) {
   constexpr std::string_view kDevices[] = {"cpu", "cuda"};
-  if (name == "cuda") {
-    cuda::open_gpu();  // says what is missing
-    throw Error(ErrorCode::unavailable, "bench does not run on device cuda in this version");
-  }
-  require(name == "cpu", "{}", unknown_name("device", name, kDevices));
+  require(name == kDevices[0] || name == kDevices[1], "{}", unknown_name("device", name, kDevices));
+  return name == kDevices[0] ? Device::cpu : Device::cuda;
 }
 
 template <class Things>
@@ -246,7 +242,10 @@ OptionGroup plan_options(Workload& workload) {
 OptionGroup machine_options(Grid& grid) {
   return {"Machine",
           {
-              {{"--device"}, "NAME", "cpu or cuda (cpu)", check_device},
+              {{"--device"},
+               "NAME",
+               "cpu or cuda (cpu)",
+               [&grid](const std::string& name) { grid.base.device = device_from_name(name); }},
               integers({"--threads"}, "threads (one per CPU)", grid.threads, 1, kMaxThreads),
           }};
 }

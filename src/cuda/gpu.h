@@ -18,6 +18,7 @@ namespace switchyard::cuda {
 
 struct GpuInfo {
   std::string name;
+  std::string pci_bus_id;    ///< "00000000:18:00.0"; empty where emulated
   int major = 0, minor = 0;  ///< compute capability
   int multiprocessors = 0;
   std::int64_t memory_bytes = 0;

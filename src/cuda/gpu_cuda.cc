@@ -22,6 +22,9 @@ GpuInfo read_info() {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, 0), "reading the device's properties");
   info.name = properties.name;
+  char pci_bus_id[32] = {};
+  check(cudaDeviceGetPCIBusId(pci_bus_id, sizeof pci_bus_id, 0), "reading the device's bus");
+  info.pci_bus_id = pci_bus_id;
   info.major = properties.major;
   info.minor = properties.minor;
   info.multiprocessors = properties.multiProcessorCount;

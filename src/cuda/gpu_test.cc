@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda/device_testing.h"
+#include "cuda/read.h"
 #include "switchyard/error.h"
 
 namespace switchyard::cuda {
@@ -67,6 +68,28 @@ TEST_F(GpuTest, AGraphDoesItsWorkWhenLaunched) {
   graph.launch(gpu);
   gpu.copy_to_host(&seen, data, 1);
   EXPECT_EQ(seen, std::byte{2});
+}
+
+TEST_F(GpuTest, ReadsEveryByte) {
+  Gpu& gpu = gpu_of(*context_);
+  for (const std::int64_t words : {4, 400, 123456}) {
+    std::vector<std::uint32_t> in(static_cast<std::size_t>(words));
+    std::uint32_t expected = 5;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      in[i] = static_cast<std::uint32_t>(i * i * 2654435761u);
+      expected += in[i];
+    }
+    DeviceScope scope(gpu);
+    auto* data = scope.take<std::byte>(4 * words);
+    auto* sum = scope.take<std::int32_t>(1);
+    const std::int32_t begin = 5;
+    gpu.copy_to_device(sum, &begin, 4);
+    gpu.copy_to_device(data, in.data(), 4 * words);
+    read_all(gpu, data, 4 * words, sum);
+    std::int32_t got = 0;
+    gpu.copy_to_host(&got, sum, 4);
+    EXPECT_EQ(static_cast<std::uint32_t>(got), expected) << words;
+  }
 }
 
 TEST_F(GpuTest, EventsAreInOrder) {
