@@ -1,5 +1,10 @@
 #pragma once
 
+#include "base/host_device.h"
+
+#if defined(__CUDACC__)
+#define R123_CUDA_DEVICE SWITCHYARD_HD
+#endif
 #include <Random123/philox.h>
 
 #include <array>
@@ -12,7 +17,7 @@ namespace switchyard {
 /// seed is the same on any thread, device or rank, because it is computed from (seed, s, i) alone.
 class Philox {
  public:
-  Philox(std::uint64_t seed, std::uint64_t stream) noexcept
+  SWITCHYARD_HD Philox(std::uint64_t seed, std::uint64_t stream) noexcept
       : key_{{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}},
         stream_(stream) {}
 
@@ -22,7 +27,7 @@ class Philox {
   std::uint64_t stream() const noexcept { return stream_; }
 
   /// Four independent words of block i.
-  std::array<std::uint32_t, 4> block(std::uint64_t i) const noexcept {
+  SWITCHYARD_HD std::array<std::uint32_t, 4> block(std::uint64_t i) const noexcept {
     const r123::Philox4x32::ctr_type counter = {
         {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32),
          static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)}};

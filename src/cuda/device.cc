@@ -165,9 +165,11 @@ void copy(Context& context, const DeviceRouting& from, Routing& to) {
     std::vector<std::int32_t> bad;
     download(gpu, bad, from.bad_token_of_chunk, cuda::num_chunks(from.num_tokens));
     for (const std::int32_t token : bad) {
-      require(token < 0,
-              "the logits of token {} hold a NaN or nothing above -inf: expected a largest one",
-              token);
+      require(
+          token < 0,
+          "the logits of token {} hold a NaN or nothing above -inf, or its noise_logits are not "
+          "finite: expected a largest logit and finite noise",
+          token);
     }
   }
   to.num_tokens = from.num_tokens;

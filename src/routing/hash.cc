@@ -10,8 +10,6 @@
 namespace switchyard {
 namespace {
 
-constexpr std::uint32_t kPurpose = 0x68617368;
-
 void route_hash(Context& context, const RouterInput& input, const RouterParams& params,
                 Routing& routing) {
   const int k = params.top_k, num_experts = static_cast<int>(input.logits.cols);
@@ -22,7 +20,7 @@ void route_hash(Context& context, const RouterInput& input, const RouterParams& 
         for (std::int64_t t = begin; t < end; ++t) {
           const std::int64_t id =
               input.token_ids.empty() ? t : input.token_ids[static_cast<std::size_t>(t)];
-          draw_distinct(params.seed, kPurpose, static_cast<std::uint64_t>(id), k, num_experts,
+          draw_distinct(params.seed, kHashPurpose, static_cast<std::uint64_t>(id), k, num_experts,
                         routing.expert.data() + t * k);
         }
       });

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "base/check.h"
-#include "base/philox.h"
+#include "routing/noise.h"
 #include "routing/select.h"
 
 // h = x + n * std with n standard normal, std = softplus(noise_logits) where a second router gives
@@ -17,36 +17,16 @@
 namespace switchyard {
 namespace {
 
-constexpr std::uint64_t kPurpose = 0x6e6f6973;
-constexpr float kMost = std::numeric_limits<float>::max();
-
-double softplus(double z) noexcept {
-  return std::max(z, 0.0) + std::log1p(std::exp(-std::fabs(z)));
-}
-
-void draw_normals(std::uint64_t seed, std::int64_t token, int group, double* out) noexcept {
-  const Philox random(seed, kPurpose << 32 | static_cast<std::uint32_t>(group));
-  const auto words = random.block(static_cast<std::uint64_t>(token));
-  for (std::size_t i = 0; i < 4; i += 2) {
-    const double radius = std::sqrt(-2 * std::log(1 - words[i] * 0x1p-32));
-    const double angle = 2 * 3.141592653589793 * (words[i + 1] * 0x1p-32);
-    out[i] = radius * std::cos(angle);
-    out[i + 1] = radius * std::sin(angle);
-  }
-}
-
-/// `noise` is null where noise_std counts.
-void add_noise(const float* x, const float* noise, const RouterParams& params, std::int64_t token,
-               int num_experts, float* noisy) noexcept {
+/// `noise_logits` is null where noise_std counts.
+void add_noise(const float* x, const float* noise_logits, const RouterParams& params,
+               std::int64_t token, int num_experts, float* noisy) noexcept {
   for (int e = 0; e < num_experts; e += 4) {
     double normal[4];
-    draw_normals(params.seed, token, e / 4, normal);
+    noise::draw_normals(params.seed, token, e / 4, normal);
     for (int i = e; i < std::min(e + 4, num_experts); ++i) {
-      const double std = noise != nullptr ? softplus(noise[i]) : params.noise_std;
-      const double sum = static_cast<double>(x[i]) + normal[i - e] * std;
-      // Noise does not make an infinite logit of a finite one.
-      noisy[i] =
-          std::isfinite(x[i]) ? static_cast<float>(std::clamp<double>(sum, -kMost, kMost)) : x[i];
+      const double std =
+          noise_logits != nullptr ? noise::softplus(noise_logits[i]) : params.noise_std;
+      noisy[i] = noise::add_to(x[i], normal[i - e] * std);
     }
   }
 }

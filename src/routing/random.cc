@@ -9,8 +9,6 @@
 namespace switchyard {
 namespace {
 
-constexpr std::uint32_t kPurpose = 0x72616e64;
-
 void route_random(Context& context, const RouterInput& input, const RouterParams& params,
                   Routing& routing) {
   const int k = params.top_k, num_experts = static_cast<int>(input.logits.cols);
@@ -19,7 +17,7 @@ void route_random(Context& context, const RouterInput& input, const RouterParams
   pool_of(context).for_ranges(
       input.logits.rows, kBlockTokens, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t t = begin; t < end; ++t) {
-          draw_distinct(params.seed, kPurpose, static_cast<std::uint64_t>(t), k, num_experts,
+          draw_distinct(params.seed, kRandomPurpose, static_cast<std::uint64_t>(t), k, num_experts,
                         routing.expert.data() + t * k);
         }
       });

@@ -26,7 +26,27 @@ class RouteOnDevice : public cuda::DeviceTest {
     input.logits.data = logits_.data();
     input.logits.device = Device::cuda;
     input.bias = {reinterpret_cast<const float*>(bias_.data()), c.bias.size()};
+    const auto ids_bytes = static_cast<std::int64_t>(c.token_ids.size() * sizeof(std::int64_t));
+    gpu.copy_to_device(ids_.reserve(*context_, ids_bytes + 1), c.token_ids.data(), ids_bytes);
+    input.token_ids = {reinterpret_cast<const std::int64_t*>(ids_.data()), c.token_ids.size()};
+    if (!noise_.empty()) {
+      const std::int64_t noise_bytes = std::ssize(noise_) * 4;
+      gpu.copy_to_device(noise_memory_.reserve(*context_, noise_bytes), noise_.data(), noise_bytes);
+      input.noise_logits = noise_of(c);
+      input.noise_logits.data = noise_memory_.data();
+      input.noise_logits.device = Device::cuda;
+    }
     return input;
+  }
+
+  RouterInput on_host(const RoutingCase& c) {
+    RouterInput input = c.input();
+    if (!noise_.empty()) input.noise_logits = noise_of(c);
+    return input;
+  }
+
+  ConstMatrixView noise_of(const RoutingCase& c) const {
+    return matrix(noise_.data(), c.num_tokens, c.num_experts);
   }
 
   void expect_cpu_bits(const Strategy& strategy, const RoutingCase& c) {
@@ -34,7 +54,7 @@ class RouteOnDevice : public cuda::DeviceTest {
     Routing routing, expected;
     route(*context_, strategy, on_device(c), c.params, device_routing);
     copy(*context_, device_routing, routing);
-    route(*context_, strategy, c.input(), c.params, expected);
+    route(*context_, strategy, on_host(c), c.params, expected);
     EXPECT_EQ(routing.token_begin, expected.token_begin) << strategy.name;
     EXPECT_EQ(routing.expert, expected.expert) << strategy.name;
     for (std::size_t a = 0; a < expected.weight.size(); ++a) {
@@ -44,7 +64,7 @@ class RouteOnDevice : public cuda::DeviceTest {
           << expected.weight[a];
     }
     std::vector<bool> close_calls;
-    const Routing reference = reference_route(strategy.name, c.input(), c.params, &close_calls);
+    const Routing reference = reference_route(strategy.name, on_host(c), c.params, &close_calls);
     EXPECT_EQ(first_difference(routing, reference, 32 * epsilon_of(DType::f32), close_calls), "")
         << strategy.name;
     expect_counts(device_routing, expected);
@@ -69,11 +89,12 @@ class RouteOnDevice : public cuda::DeviceTest {
       expect_cpu_bits(strategy, c);
       ++num_strategies;
     }
-    EXPECT_EQ(num_strategies, 6);
+    EXPECT_EQ(num_strategies, 9);
   }
 
   const StrategyRegistry registry_ = StrategyRegistry::builtin();
-  DeviceBuffer logits_, bias_;
+  DeviceBuffer logits_, bias_, ids_, noise_memory_;
+  std::vector<float> noise_;  ///< noise_logits [T, E], or empty
 };
 
 TEST_F(RouteOnDevice, GivesTheBitsOfTheCpuForEveryKindOfLogits) {
@@ -123,11 +144,67 @@ TEST_F(RouteOnDevice, ATokenWithoutALargestLogitIsReportedByTheCopy) {
   }
 }
 
+TEST_F(RouteOnDevice, NoiseOfItsOwnRouter) {
+  const RoutingCase c = make_case(7, Logits::infinities, 45, 3, 7, 2);
+  const Philox random(7, 9);
+  for (std::int64_t i = 0; i < c.num_tokens * c.num_experts; ++i) {
+    noise_.push_back(4 * random.normal(static_cast<std::uint64_t>(i)));
+  }
+  noise_[5] = 3e38f;
+  noise_[6] = -3e38f;
+  const Strategy& noisy = registry_.find("noisy_topk");
+  expect_cpu_bits(noisy, c);
+  noise_[static_cast<std::size_t>(40 * c.num_experts + 2)] = std::numeric_limits<float>::infinity();
+  DeviceRouting device_routing;
+  Routing routing;
+  route(*context_, noisy, on_device(c), c.params, device_routing);
+  try {
+    copy(*context_, device_routing, routing);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("token 40 "), std::string::npos) << e.what();
+  }
+}
+
+TEST_F(RouteOnDevice, DrawsByPositionWhereNoIdsAreGiven) {
+  const RoutingCase c = make_case(8, Logits::normal, 70, 4, 4, 0);
+  for (const char* const name : {"hash", "random"}) {
+    RouterInput input = on_device(c), host = c.input();
+    input.token_ids = host.token_ids = {};
+    DeviceRouting device_routing;
+    Routing routing, expected;
+    route(*context_, registry_.find(name), input, c.params, device_routing);
+    copy(*context_, device_routing, routing);
+    route(*context_, registry_.find(name), host, c.params, expected);
+    EXPECT_EQ(routing.expert, expected.expert) << name;
+  }
+}
+
+TEST_F(RouteOnDevice, StrategiesOfAWholeBatchSayThatTheyRunOnTheCpu) {
+  const RoutingCase c = make_case(5, Logits::normal, 4, 1, 32, 0);
+  DeviceRouting routing;
+  int num_refused = 0;
+  for (const Strategy& strategy : registry_.all()) {
+    if (routes_on_device(strategy)) continue;
+    ++num_refused;
+    EXPECT_FALSE(strategy.causal) << strategy.name;
+    try {
+      route(*context_, strategy, on_device(c), c.params, routing);
+      FAIL() << strategy.name;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::unavailable);
+      const std::string what = e.what();
+      EXPECT_EQ(what.find("strategy '" + strategy.name + "' "), 0u) << what;
+      EXPECT_NE(what.find("runs on the CPU only"), std::string::npos) << what;
+      EXPECT_NE(what.find("noisy_topk"), std::string::npos) << what;
+    }
+  }
+  EXPECT_EQ(num_refused, 4);
+}
+
 TEST_F(RouteOnDevice, SaysWhatItDoesNotDo) {
   const RoutingCase c = make_case(5, Logits::normal, 4, 1, 32, 0);
   DeviceRouting routing;
-  EXPECT_THROW(route(*context_, registry_.find("sinkhorn"), on_device(c), c.params, routing),
-               Error);
   EXPECT_THROW(route(*context_, registry_.find("top1"), c.input(), c.params, routing), Error);
   RouterParams params;
   params.top_k = 17;

@@ -55,25 +55,28 @@ void validate_logits(const ConstMatrixView& logits, Device device = Device::cpu)
   require_shape("logits", logits, logits.rows, logits.cols, device);
 }
 
-void validate_input(const RouterInput& input) {
+/// Of what comes beside the logits.
+void validate_sizes(const RouterInput& input, Device device) {
   const ConstMatrixView& logits = input.logits;
-  validate_logits(logits);
   if (const ConstMatrixView& noise = input.noise_logits; noise.data != nullptr) {
     require(noise.dtype == DType::f32, "noise_logits are {}: expected f32", name_of(noise.dtype));
-    require_shape("noise_logits", noise, logits.rows, logits.cols);
+    require_shape("noise_logits", noise, logits.rows, logits.cols, device);
   }
-  const auto num_tokens = static_cast<std::size_t>(logits.rows);
-  const auto num_experts = static_cast<std::size_t>(logits.cols);
-  require(input.bias.empty() || input.bias.size() == num_experts,
+  require(input.bias.empty() || std::ssize(input.bias) == logits.cols,
           "bias has {} elements: expected {}, one per expert, or none", input.bias.size(),
-          num_experts);
+          logits.cols);
+  require(input.token_ids.empty() || std::ssize(input.token_ids) == logits.rows,
+          "token_ids has {} elements: expected {}, one per token, or none", input.token_ids.size(),
+          logits.rows);
+}
+
+void validate_input(const RouterInput& input) {
+  validate_logits(input.logits);
+  validate_sizes(input, Device::cpu);
   for (std::size_t e = 0; e < input.bias.size(); ++e) {
     require(std::fabs(input.bias[e]) <= kMaxBias, "bias[{}] is {}: expected at most {} either way",
             e, input.bias[e], kMaxBias);
   }
-  require(input.token_ids.empty() || input.token_ids.size() == num_tokens,
-          "token_ids has {} elements: expected {}, one per token, or none", input.token_ids.size(),
-          num_tokens);
 }
 
 }  // namespace
@@ -122,9 +125,7 @@ void route(Context& context, const Strategy& strategy, const RouterInput& input,
 
 void validate_device_input(const RouterInput& input, const RouterParams& params) {
   validate_logits(input.logits, Device::cuda);
-  require(input.bias.empty() || std::ssize(input.bias) == input.logits.cols,
-          "bias has {} elements: expected {}, one per expert, or none", input.bias.size(),
-          input.logits.cols);
+  validate_sizes(input, Device::cuda);
   validate_params(params, static_cast<int>(input.logits.cols));
 }
 

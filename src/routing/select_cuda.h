@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "cuda/simt.h"
+#include "routing/draw.h"
 #include "routing/select_device.h"
 #include "topk/exp.h"
 
@@ -11,8 +12,8 @@
 
 namespace switchyard::select_cuda {
 
-/// For at most 32 * kPerLane experts.
-template <int kPerLane>
+/// For at most 32 * kPerLane experts, which are drawn where kDraws.
+template <int kPerLane, bool kDraws = false>
 struct SelectKernel {
   static constexpr int kThreads = 256;
   static constexpr int kWarps = kThreads / simt::kWarp;
@@ -34,7 +35,11 @@ struct SelectKernel {
     const std::int64_t end =
         begin + kChunkTokens < args.num_tokens ? begin + kChunkTokens : args.num_tokens;
     for (std::int64_t t = begin + simt::warp_index(); t < end; t += kWarps) {
-      select_token(args, t, shared);
+      if constexpr (kDraws) {
+        draw_token(args, t, shared);
+      } else {
+        select_token(args, t, shared);
+      }
     }
     simt::sync_threads();
     for (int e = simt::thread_index(); e < args.num_experts; e += kThreads) {
@@ -115,9 +120,7 @@ struct SelectKernel {
       key[i] = rule.is_sigmoid ? key_of(biased(args, logit, e)) : of_logit;
     }
     const float max = value_of(simt::reduce_max(largest));
-    if (simt::ballot(is_nan) != 0 || simt::bits_of(max) == (kInfinity | kSign)) {
-      return refuse(args, t, shared);
-    }
+    if (has_no_largest(is_nan, max)) return refuse(args, t, shared);
     const bool is_infinite = simt::bits_of(max) == kInfinity;
     float sum = 1.0f;
     if (rule.weights == SelectWeights::over_all) sum = sum_of_exp(key, max, is_infinite);
@@ -144,6 +147,41 @@ struct SelectKernel {
     args.expert[a] = my_expert;
     args.weight[a] = weight;
     simt::atomic_add(&shared.count[my_expert], 1);
+  }
+
+  static SWITCHYARD_DEVICE bool has_no_largest(bool is_nan, float max) {
+    return simt::ballot(is_nan) != 0 || simt::bits_of(max) == (kInfinity | kSign);
+  }
+
+  /// Floyd's sampling (draw.h): lane j draws word j, and what a lane below holds already becomes
+  /// the last expert it could have drawn.
+  static SWITCHYARD_DEVICE void draw_token(const Args& args, std::int64_t t, Shared& shared) {
+    const float* x = args.logits + t * args.row_stride;
+    bool is_nan = false;
+    std::uint32_t largest = kTaken;
+    for (int e = simt::lane_index(); e < args.num_experts; e += simt::kWarp) {
+      is_nan |= x[e] != x[e];
+      const std::uint32_t key = key_of(x[e]);
+      largest = key > largest ? key : largest;
+    }
+    if (has_no_largest(is_nan, value_of(simt::reduce_max(largest)))) return refuse(args, t, shared);
+    const SelectRule& rule = args.rule;
+    const int lane = simt::lane_index(), last = args.num_experts - rule.k + lane;
+    const bool has_one = lane < rule.k;
+    const std::int64_t id = args.token_ids != nullptr ? args.token_ids[t] : t;
+    std::int32_t mine = -1;
+    if (has_one)
+      mine = draw_word(rule.seed, rule.draws, static_cast<std::uint64_t>(id), lane, last);
+    for (int j = 1; j < rule.k; ++j) {
+      const std::int32_t drawn = simt::shuffle(mine, j);
+      const bool repeats = simt::ballot(lane < j && mine == drawn) != 0;
+      if (repeats && lane == j) mine = last;
+    }
+    if (!has_one) return;
+    const std::int64_t a = t * rule.k + lane;
+    args.expert[a] = mine;
+    args.weight[a] = rule.factor;
+    simt::atomic_add(&shared.count[mine], 1);
   }
 
   /// The score that chooses; infinite logits go before and after all others, whatever the bias.

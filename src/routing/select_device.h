@@ -36,6 +36,10 @@ struct SelectRule {
   float epsilon = 0;
   float scale = 1;  ///< of logits, less the largest, before exp
   float factor = 1;
+  std::uint32_t draws =
+      0;  ///< the purpose of draw.h by which experts are drawn, 0: they are chosen
+  std::uint64_t seed = 0;
+  bool by_position = false;  ///< token ids do not matter
 };
 
 struct SelectArgs {
@@ -43,7 +47,8 @@ struct SelectArgs {
   std::int64_t row_stride;  ///< elements
   std::int64_t num_tokens;
   int num_experts;
-  const float* bias;  ///< [E], or null
+  const float* bias;              ///< [E], or null
+  const std::int64_t* token_ids;  ///< [T], or null: positions are drawn by
   SelectRule rule;
   std::int64_t* token_begin;         ///< [T+1]
   std::int32_t* expert;              ///< [T, K]
@@ -52,7 +57,21 @@ struct SelectArgs {
   std::int32_t* count_of_chunk;      ///< [chunks, E]
 };
 
-/// One launch.
+/// h = logits + noise, see noisy_topk.cc; NaN where a noise logit is not finite.
+struct NoiseArgs {
+  const float* logits;      ///< [T, E]
+  std::int64_t row_stride;  ///< elements
+  const float* noise;       ///< [T, E] noise_logits, or null: noise_std counts
+  std::int64_t noise_stride;
+  float noise_std;
+  std::uint64_t seed;
+  std::int64_t num_tokens;
+  int num_experts;
+  float* noisy;  ///< [T, E], dense
+};
+
+/// One launch each.
+void add_noise_on_device(cuda::Gpu& gpu, const NoiseArgs& args);
 void select_on_device(cuda::Gpu& gpu, const SelectArgs& args);
 
 }  // namespace select_cuda
