@@ -338,9 +338,9 @@ void make_plan(Context& context, const DeviceRouting& routing, const PlanOptions
           "routing has {} experts: a plan on a device takes 1 to {}", num_experts,
           plan_cuda::kMaxDeviceExperts);
   const bool drops = options.capacity_factor > 0;
-  require(!drops || options.drop_policy == DropPolicy::position,
-          "drop_policy is {}: on a device plans drop by position only",
-          name_of(options.drop_policy));
+  require(routing.num_tokens <= kMaxRows && assigned <= kMaxRows,
+          "routing has {} tokens and {} assignments: expected at most {}", routing.num_tokens,
+          assigned, kMaxRows);
   require(drops || options.layout != Layout::capacity,
           "capacity_factor is 0 in capacity layout, where C is the fullest expert's rows: on a "
           "device, where the host does not see them, expected more than 0");

@@ -8,6 +8,8 @@
 //   count    assignments of each expert in each chunk of 32 tokens, unless the selection counted
 //   scan     for each expert, where each chunk's rows begin, and their total
 //   place    every block lays the experts out for itself, then places its chunk's assignments
+// Drop policy probs places twice: first to list each expert's assignments, from which
+// plan_drop_cuda.h picks those that are kept.
 // An assignment's rank among its expert's follows the order of assignments, so the plan is the
 // CPU's, whatever order blocks run in.
 
@@ -126,6 +128,8 @@ struct PlaceKernel {
     const std::int32_t* assigned;
     Spacing spacing;
     bool renormalise;
+    const std::int32_t* rank;  ///< [A] among its expert's kept, -1: dropped; null: as they come
+    bool lists_assignments;    ///< rows are given their assignment rather than its token
     std::int64_t* expert_begin;
     std::int64_t* expert_rows;
     std::int32_t* token_of_row;
@@ -252,16 +256,18 @@ struct PlaceKernel {
     simt::sync_threads();
     for_each_assignment(args, [&](std::int64_t a, std::uint32_t expert, std::uint32_t lanes) {
       const bool mine = expert != kNobody;
-      const std::int32_t rank =
-          mine ? next[expert] + simt::count_ones(lanes & simt::lanes_below()) : 0;
+      std::int32_t rank = mine ? next[expert] + simt::count_ones(lanes & simt::lanes_below()) : 0;
       simt::sync_warp();
       if (!mine) return;
       if (is_first(lanes)) next[expert] += simt::count_ones(lanes);
-      const bool kept = rank < shared.kept[expert];
+      if (args.rank != nullptr) rank = args.rank[a];
+      const bool kept = rank >= 0 && rank < shared.kept[expert];
       const std::int32_t row = shared.begin[expert] + rank;
       args.row_of_assignment[a] = kept ? row : -1;
       args.weight_of_assignment[a] = kept ? args.assignments.weight[a] : 0.0f;
-      if (kept) args.token_of_row[row] = args.assignments.token_of(a);
+      if (!kept) return;
+      args.token_of_row[row] =
+          args.lists_assignments ? static_cast<std::int32_t>(a) : args.assignments.token_of(a);
     });
     simt::sync_threads();
   }

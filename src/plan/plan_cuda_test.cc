@@ -39,6 +39,12 @@ constexpr PlanOptions kOptions[] = {
     {.layout = Layout::capacity, .capacity_factor = 1.25},
     {.layout = Layout::capacity, .capacity_factor = 0.5, .renormalise = true},
     {.capacity_factor = 0.5, .renormalise = true},
+    {.capacity_factor = 0.5, .drop_policy = DropPolicy::probs, .renormalise = true},
+    {.layout = Layout::capacity, .capacity_factor = 0.75, .drop_policy = DropPolicy::probs},
+    {.layout = Layout::block,
+     .capacity_factor = 0.25,
+     .drop_policy = DropPolicy::probs,
+     .block_rows = 5},
 };
 
 TEST_F(PlanOnDevice, IsTheReferencesForEveryLayout) {
@@ -59,6 +65,23 @@ TEST_F(PlanOnDevice, SurvivesExtremes) {
   }
   expect_reference(random_routing({.tokens = 64, .experts = 1024, .top_k = 8}), {});
   expect_reference(random_routing({.tokens = 1100, .experts = 33, .top_k = 2}), {});
+}
+
+TEST_F(PlanOnDevice, KeepsTheLargestWeightsAndOfEqualOnesTheFirst) {
+  Routing routing = random_routing({.tokens = 700, .experts = 3, .top_k = 1, .crowded = 1});
+  const Philox random(4, 4);
+  for (const int kind : {0, 1, 2}) {
+    for (std::size_t a = 0; a < routing.weight.size(); ++a) {
+      const float uniform = random.uniform(a);
+      routing.weight[a] = kind == 0        ? 0.5f
+                          : kind == 1      ? static_cast<float>(static_cast<int>(4 * uniform)) / 4
+                          : uniform < 0.5f ? -0.0f
+                                           : (uniform < 0.75f ? 0.0f : 1e-42f);
+    }
+    for (const double factor : {0.01, 1.0, 2.9}) {
+      expect_reference(routing, {.capacity_factor = factor, .drop_policy = DropPolicy::probs});
+    }
+  }
 }
 
 TEST_F(PlanOnDevice, IsTheSameWhenReplayed) {
@@ -85,10 +108,14 @@ TEST_F(PlanOnDevice, SaysWhatItDoesNotDo) {
   DeviceRouting routing;
   DevicePlan plan;
   copy(*context_, random_routing({.tokens = 4, .experts = 3, .top_k = 2}), routing);
-  EXPECT_THROW(make_plan(*context_, routing, {.layout = Layout::capacity}, plan), Error);
-  EXPECT_THROW(
-      make_plan(*context_, routing, {.capacity_factor = 1, .drop_policy = DropPolicy::probs}, plan),
-      Error);
+  try {
+    make_plan(*context_, routing, {.layout = Layout::capacity}, plan);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+    EXPECT_EQ(std::string(e.what()).find("capacity_factor is 0 in capacity layout"), 0u)
+        << e.what();
+  }
   routing.num_experts = 1025;
   EXPECT_THROW(make_plan(*context_, routing, {}, plan), Error);
   Context on_cpu;
