@@ -91,28 +91,28 @@ struct DevicePlan {
 /// Waits. Throws Error(invalid_argument) for a routing that does not hold.
 void copy(Context& context, const Routing& from, DeviceRouting& to);
 /// Waits. Throws Error(invalid_argument) naming the first token whose logits hold a NaN or nothing
-/// above -inf, of which route() on a device gave experts 0, 1, ... with weights NaN.
+/// above -inf, or whose noise_logits are not finite, which route() on a device gave experts
+/// 0, 1, ... with weights NaN.
 void copy(Context& context, const DeviceRouting& from, Routing& to);
 /// Waits.
 void copy(Context& context, const DispatchPlan& from, DevicePlan& to);
 void copy(Context& context, const DevicePlan& from, DispatchPlan& to);
 
-/// Whether route() of a DeviceRouting knows the strategy: those that look at one token's logits
-/// only. hash, random and noisy_topk, which draw random numbers, and the strategies that look at
-/// all tokens run on the CPU.
+/// Whether route() of a DeviceRouting knows the strategy: the library's that look at one token
+/// only. Those that look at all tokens run on the CPU.
 bool routes_on_device(const Strategy& strategy) noexcept;
 
-/// routing.h on the device, the same bits: one kernel, which also counts for make_plan. Logits and
-/// bias are memory of the device; a token whose logits hold a NaN or nothing above -inf gets
-/// weights NaN, and copy() to the host throws.
+/// routing.h on the device, the same bits: one kernel, which also counts for make_plan, after one
+/// that adds noise for noisy_topk. All of `input` is memory of the device; a token whose logits
+/// hold a NaN or nothing above -inf, or whose noise is not finite, gets weights NaN, and copy() to
+/// the host throws.
 /// Throws Error(unavailable) for a strategy that is not on the device, Error(invalid_argument) for
 /// more than 1024 experts or top_k > 16.
 void route(Context& context, const Strategy& strategy, const RouterInput& input,
            const RouterParams& params, DeviceRouting& routing);
 
-/// plan.h on the device, the same plan. Throws Error(invalid_argument) for more than 1024 experts,
-/// drop policy probs, and capacity layout with capacity_factor 0, whose C the host would have to
-/// wait for.
+/// plan.h on the device, the same plan. Throws Error(invalid_argument) for more than 1024 experts
+/// and for capacity layout with capacity_factor 0, whose C the host would have to wait for.
 void make_plan(Context& context, const DeviceRouting& routing, const PlanOptions& options,
                DevicePlan& plan);
 

@@ -47,8 +47,7 @@ struct StageTimes {
 ///
 /// On a context with a CUDA device x and out are the device's, weights the host's. Work is put into
 /// the stream (device.h); times are the device's and reading them waits. Error(unavailable) for
-/// what runs on the CPU only: strategies that are not on the device, routers that are not linear or
-/// not of the tokens' dtype, shared_gate.
+/// a strategy that runs on the CPU only (routes_on_device).
 class MoeLayer {
  public:
   /// Prepacks the weights. Throws Error(invalid_argument) naming the tensor that does not fit.

@@ -6,7 +6,9 @@
 
 #include "base/check.h"
 #include "cuda/gpu.h"
-#include "cuda/linear.h"
+#include "layer/device_router.h"
+#include "layer/device_rows.h"
+#include "routing/route_device.h"
 
 namespace switchyard {
 namespace {
@@ -46,24 +48,6 @@ class StageEvents {
   std::vector<Mark> marks_;
 };
 
-[[noreturn]] void refuse(const std::string& what) {
-  throw Error(ErrorCode::unavailable, what + " runs on the CPU only");
-}
-
-void validate(const LayerConfig& config, const LayerWeights& weights) {
-  if (!routes_on_device(config.strategy)) {
-    refuse(fmt::format("strategy '{}'", config.strategy.name));
-  }
-  if (weights.router.arch != RouterArch::linear) {
-    refuse(fmt::format("router {}", name_of(weights.router.arch)));
-  }
-  if (weights.router.out.dtype != config.dtype) {
-    refuse(fmt::format("a router of {} for tokens of {}", name_of(weights.router.out.dtype),
-                       name_of(config.dtype)));
-  }
-  if (weights.shared_gate.data != nullptr) refuse("shared_gate");
-}
-
 }  // namespace
 
 struct DeviceLayer::Impl {
@@ -73,7 +57,7 @@ struct DeviceLayer::Impl {
         num_experts(weights.experts.up.count),
         hidden(weights.experts.up.cols),
         experts(std::move(prepacked)),
-        router(context, weights.router.out) {
+        router(context, weights.router, layer_config.dtype) {
     if (!weights.bias.empty()) {
       const auto bytes = static_cast<std::int64_t>(weights.bias.size_bytes());
       cuda::Gpu& gpu = cuda::gpu_of(context);
@@ -81,8 +65,13 @@ struct DeviceLayer::Impl {
       gpu.synchronize();
       bias = {reinterpret_cast<const float*>(bias_memory.data()), weights.bias.size()};
     }
-    if (weights.shared.up.data != nullptr) {
-      shared = make_experts(context, config.implementation, weights.shared, config.dtype);
+    if (weights.router_noise.data != nullptr) {
+      router_noise.emplace(context, "router_noise", weights.router_noise, config.dtype);
+    }
+    if (weights.shared.up.data == nullptr) return;
+    shared = make_experts(context, config.implementation, weights.shared, config.dtype);
+    if (weights.shared_gate.data != nullptr) {
+      shared_gate.emplace(context, "shared_gate", weights.shared_gate, config.dtype);
     }
   }
 
@@ -93,11 +82,21 @@ struct DeviceLayer::Impl {
 
   void route_tokens(Context& context, ConstMatrixView x, StageEvents& events) {
     cuda::DeviceScope scope(cuda::gpu_of(context));
-    MatrixView logits = matrix(scope.take<float>(x.rows * num_experts), x.rows, num_experts);
-    logits.device = Device::cuda;
+    const auto per_expert = [&] {
+      MatrixView view = matrix(scope.take<float>(x.rows * num_experts), x.rows, num_experts);
+      view.device = Device::cuda;
+      return view;
+    };
+    const MatrixView logits = per_expert();
     router.run(context, x, logits);
+    RouterInput input{logits, bias, {}};
+    if (router_noise.has_value()) {
+      const MatrixView noise = per_expert();
+      router_noise->run(context, x, noise);
+      input.noise_logits = noise;
+    }
     events.end_of(&StageTimes::logits);
-    route(context, config.strategy, {logits, bias, {}}, config.router, routing);
+    route(context, config.strategy, input, config.router, routing);
     events.end_of(&StageTimes::select);
   }
 
@@ -121,7 +120,8 @@ struct DeviceLayer::Impl {
     events.end_of(&StageTimes::shared);
   }
 
-  /// Every token to the one expert of the shared FFN; the plan is made when T changes.
+  /// out += sigmoid(x . shared_gate) * shared(x): every token to the one expert, with the gates as
+  /// weights. The plan is made when T changes.
   void add_shared(Context& context, ConstMatrixView x, MatrixView out) {
     if (shared_plan.num_experts != 1 || shared_plan.num_tokens != x.rows) {
       const auto count = static_cast<std::size_t>(x.rows);
@@ -139,6 +139,12 @@ struct DeviceLayer::Impl {
       copy(context, all, shared_plan);
     }
     cuda::DeviceScope scope(cuda::gpu_of(context));
+    if (shared_gate.has_value()) {
+      MatrixView gates = matrix(shared_plan.weight_of_assignment, x.rows, 1);
+      gates.device = Device::cuda;
+      shared_gate->run(context, x, gates);
+      sigmoid_elements(cuda::gpu_of(context), shared_plan.weight_of_assignment, x.rows);
+    }
     const MatrixView rows = take(scope, x.rows);
     shared->forward(context, shared_plan, x, rows);
     combine(context, shared_plan, rows, out, true);
@@ -147,7 +153,8 @@ struct DeviceLayer::Impl {
   LayerConfig config;
   std::int64_t num_experts, hidden;
   std::shared_ptr<Experts> experts, shared;
-  cuda::Linear router;
+  DeviceRouter router;
+  std::optional<TokenProduct> router_noise, shared_gate;
   DeviceBuffer bias_memory;
   std::span<const float> bias;
   DeviceRouting routing;
@@ -158,7 +165,7 @@ struct DeviceLayer::Impl {
 
 DeviceLayer::DeviceLayer(Context& context, const LayerConfig& config, const LayerWeights& weights,
                          std::shared_ptr<Experts> experts) {
-  validate(config, weights);
+  require_routes_on_device(config.strategy);
   impl_ = std::make_unique<Impl>(context, config, weights, std::move(experts));
 }
 DeviceLayer::~DeviceLayer() = default;

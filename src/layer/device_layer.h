@@ -8,8 +8,7 @@ namespace switchyard {
 /// MoeLayer on the device of its context.
 class DeviceLayer {
  public:
-  /// Throws Error(unavailable) for what runs on the CPU only: strategies that are not on the
-  /// device, routers that are not linear, a router of another dtype than the tokens, shared_gate.
+  /// Throws Error(unavailable) for a strategy that runs on the CPU only.
   DeviceLayer(Context& context, const LayerConfig& config, const LayerWeights& weights,
               std::shared_ptr<Experts> experts);
   ~DeviceLayer();

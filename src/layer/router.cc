@@ -24,21 +24,6 @@ void require_matrix(std::string_view name, const ConstMatrixView& view, std::int
           name_of(dtype));
 }
 
-void require_router(const RouterWeights& weights, DType tokens) {
-  const ConstMatrixView& out = weights.out;
-  require(out.rows >= 1 && out.cols >= 1, "router is [{}, {}]: expected [E, H]", out.rows,
-          out.cols);
-  const std::int64_t hidden = weights.hidden(), width = weights.width();
-  const bool is_mlp = weights.arch == RouterArch::mlp;
-  require_shape("router", out, out.rows, is_mlp ? width : hidden);
-  require(out.dtype == DType::f32 || out.dtype == tokens,
-          "router is {}: expected f32 or the tokens' {}", name_of(out.dtype), name_of(tokens));
-  if (weights.arch == RouterArch::linear) return;
-  require(width >= 1 && hidden >= 1, "router up is [{}, {}]: expected [R, H]", width, hidden);
-  require_matrix("router up", weights.up, width, hidden, out.dtype);
-  if (!is_mlp) require_matrix("router down", weights.down, hidden, width, out.dtype);
-}
-
 template <class T>
 void multiply(const float* gate, const std::byte* x, std::int64_t count, std::byte* to) noexcept {
   const auto* token = reinterpret_cast<const T*>(x);
@@ -83,6 +68,21 @@ void run_hadamard(Context& context, Router::Impl& router, ConstMatrixView x, Mat
 }
 
 }  // namespace
+
+void require_router(const RouterWeights& weights, DType tokens) {
+  const ConstMatrixView& out = weights.out;
+  require(out.rows >= 1 && out.cols >= 1, "router is [{}, {}]: expected [E, H]", out.rows,
+          out.cols);
+  const std::int64_t hidden = weights.hidden(), width = weights.width();
+  const bool is_mlp = weights.arch == RouterArch::mlp;
+  require_shape("router", out, out.rows, is_mlp ? width : hidden);
+  require(out.dtype == DType::f32 || out.dtype == tokens,
+          "router is {}: expected f32 or the tokens' {}", name_of(out.dtype), name_of(tokens));
+  if (weights.arch == RouterArch::linear) return;
+  require(width >= 1 && hidden >= 1, "router up is [{}, {}]: expected [R, H]", width, hidden);
+  require_matrix("router up", weights.up, width, hidden, out.dtype);
+  if (!is_mlp) require_matrix("router down", weights.down, hidden, width, out.dtype);
+}
 
 std::string_view name_of(RouterArch arch) noexcept { return name_in(kArchs, arch); }
 RouterArch router_arch_from_name(std::string_view name) { return value_in(kArchs, "router", name); }

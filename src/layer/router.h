@@ -8,6 +8,9 @@
 
 namespace switchyard {
 
+/// Throws as Router's constructor does.
+void require_router(const RouterWeights& weights, DType tokens);
+
 struct Router::Impl {
   RouterArch arch;
   DType tokens;
