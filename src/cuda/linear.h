@@ -17,7 +17,9 @@ class Linear {
   Linear(Linear&&) noexcept;
   Linear& operator=(Linear&&) noexcept;
 
-  /// x is of the weights' dtype. What a number of tokens needs is looked up the first time.
+  /// What a number of tokens needs is looked up the first time.
+  /// Throws Error(invalid_argument) for an x of another depth or dtype than the weights, or an out
+  /// that is not [T, N] f32.
   void run(Context& context, const ConstMatrixView& x, const MatrixView& out);
 
  private:

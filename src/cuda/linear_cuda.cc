@@ -114,9 +114,15 @@ Linear::Linear(Linear&&) noexcept = default;
 Linear& Linear::operator=(Linear&&) noexcept = default;
 
 void Linear::run(Context& context, const ConstMatrixView& x, const MatrixView& out) {
-  if (x.rows == 0) return;
   Impl& impl = *impl_;
   const MatrixView& w = impl.weights;
+  require(x.dtype == w.dtype && x.cols == w.cols,
+          "x is {} with {} columns: expected {} with {} as the weights", name_of(x.dtype), x.cols,
+          name_of(w.dtype), w.cols);
+  require(out.dtype == DType::f32 && out.rows == x.rows && out.cols == w.rows,
+          "out is {} [{}, {}]: expected f32 [{}, {}]", name_of(out.dtype), out.rows, out.cols,
+          x.rows, w.rows);
+  if (x.rows == 0) return;
   const MatrixLayout w_layout(w.dtype, w.cols, w.rows, w.row_stride);
   const MatrixLayout x_layout(x.dtype, x.cols, x.rows, x.row_stride);
   const MatrixLayout out_layout(DType::f32, w.rows, x.rows, out.row_stride);

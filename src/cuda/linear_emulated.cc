@@ -39,12 +39,18 @@ Linear::Linear(Linear&&) noexcept = default;
 Linear& Linear::operator=(Linear&&) noexcept = default;
 
 void Linear::run(Context& context, const ConstMatrixView& x, const MatrixView& out) {
-  const ConstMatrixView weights = impl_->weights;
+  const ConstMatrixView w = impl_->weights;
+  require(x.dtype == w.dtype && x.cols == w.cols,
+          "x is {} with {} columns: expected {} with {} as the weights", name_of(x.dtype), x.cols,
+          name_of(w.dtype), w.cols);
+  require(out.dtype == DType::f32 && out.rows == x.rows && out.cols == w.rows,
+          "out is {} [{}, {}]: expected f32 [{}, {}]", name_of(out.dtype), out.rows, out.cols,
+          x.rows, w.rows);
   gpu_of(context).native().submit([=] {
     for (std::int64_t t = 0; t < x.rows; ++t) {
-      for (std::int64_t n = 0; n < weights.rows; ++n) {
+      for (std::int64_t n = 0; n < w.rows; ++n) {
         float sum = 0;
-        for (std::int64_t h = 0; h < x.cols; ++h) sum += element(x, t, h) * element(weights, n, h);
+        for (std::int64_t h = 0; h < x.cols; ++h) sum += element(x, t, h) * element(w, n, h);
         reinterpret_cast<float*>(out.row(t))[n] = sum;
       }
     }

@@ -288,7 +288,11 @@ TEST_F(LayerOracleOnDevice, RoutersOfEveryArchitecture) {
       }
     }
   }
+  const Tensor narrow(DType::bf16, 5, 7);
+  Tensor logits(DType::f32, 5, 3);
   Tensor wrong(DType::f16, 3, 8);
+  cuda::Linear linear(*context_, wrong.view());
+  EXPECT_THROW(linear.run(*context_, narrow.view(), logits.view()), Error);
   EXPECT_THROW(DeviceRouter(*context_, wrong.view(), DType::bf16), Error);
 }
 
