@@ -135,10 +135,11 @@ inline std::uint32_t reduce_add(std::uint32_t value) {
                       [](std::uint32_t a, std::uint32_t b, int) { return a + b; });
 }
 
-// One thread runs at a time: plain reads and writes are atomic.
+// One thread runs at a time: plain reads and writes are atomic. Sums wrap, as the device's do.
 inline std::int32_t atomic_add(std::int32_t* at, std::int32_t value) {
   const std::int32_t before = *at;
-  *at += value;
+  *at = static_cast<std::int32_t>(static_cast<std::uint32_t>(before) +
+                                  static_cast<std::uint32_t>(value));
   return before;
 }
 inline std::int32_t atomic_min(std::int32_t* at, std::int32_t value) {

@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
-"""Times PyTorch and Triton on a GPU on the shapes of `switchyard bench experts`, as the same records.
+"""Times PyTorch and Triton on a GPU on the shapes of `switchyard bench experts` and `bench layer`, as the
+same records.
 
-    tools/peers/torch_cuda_experts.py --config olmoe --tokens 1,16,256,4096 --out torch-cuda.jsonl
+    tools/peers/torch_cuda.py experts --config olmoe --tokens 1,16,256,4096 --out torch-cuda.jsonl
+    tools/peers/torch_cuda.py layer --config mixtral --tokens 4096 --out torch-cuda.jsonl
 
 Needs a CUDA GPU and PyTorch 2.8 or later from PyPI (its wheels bring Triton). Implementations: `torch_loop`
 (linear calls per expert with rows), `torch_grouped_mm` (torch._grouped_mm, where this PyTorch has it) and
 `triton_grouped` (a persistent grouped GEMM, gather in its A load and SwiGLU in its epilogue, below).
-Rows are gathered from tokens in each, and every output is checked against double precision before it is
-timed. Samples are device events; the L2 cache is overwritten before each unless --warm.
+Experts gather their rows from tokens; a layer is logits, softmax, top k, a sort by expert, the experts and the
+weighted sum of each token's rows, all on the device (`torch_loop` waits for the counts, as such loops do).
+Every output is checked against double precision before it is timed. Samples are device events; the L2 cache
+is overwritten before each unless --warm.
 
 This script has not been run on a GPU yet.
 """
 
 import argparse
 import datetime
+import functools
 import json
 import platform
 import statistics
@@ -38,6 +43,8 @@ CONFIGS = {  # experts, hidden, ffn, top_k
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 EPSILON = {"f32": 2.0**-23, "bf16": 2.0**-7, "f16": 2.0**-10}
 NUM_DRAWS = 8
+CHECKED_TOKENS = 32
+DEVICE = "cuda"
 SMS = 132  # replaced by the device's
 
 
@@ -84,55 +91,64 @@ if triton is not None:
 
 
 class Layer:
-    """Weights [E, out, in] as nn.Linear has them, scaled so that activations stay near 1."""
+    """Weights [E, out, in] and a router [E, in] as nn.Linear has them, scaled so that activations stay near 1."""
 
     def __init__(self, experts, hidden, ffn, dtype):
         def weight(rows, cols):
             return torch.cat(
-                [(torch.randn(1, rows, cols, device="cuda") / cols**0.5).to(dtype) for _ in range(experts)]
+                [(torch.randn(1, rows, cols, device=DEVICE) / cols**0.5).to(dtype) for _ in range(experts)]
             )
 
         self.gate, self.up, self.down = weight(ffn, hidden), weight(ffn, hidden), weight(hidden, ffn)
+        self.router = (torch.randn(experts, hidden, device=DEVICE) / hidden**0.5).to(dtype)
         self.num_experts = experts
 
 
-class Draw:
-    """Which token each row is of, rows sorted by expert."""
+class Plan:
+    """Which token each row is of, rows sorted by expert, from the experts [T, K] that tokens chose."""
 
-    def __init__(self, tokens, experts, top_k):
-        chosen = torch.rand(tokens, experts, device="cuda").topk(top_k, dim=1).indices.flatten()
-        order = chosen.argsort(stable=True)
-        self.token_of_row = (order // top_k).to(torch.int32)
-        counts = torch.bincount(chosen, minlength=experts)
-        self.ends = counts.cumsum(0).to(torch.int32)
+    def __init__(self, chosen, experts):
+        self.order = chosen.flatten().argsort(stable=True)
+        self.token_of_row = (self.order // chosen.shape[1]).to(torch.int32)
+        self.rows_of_expert = torch.bincount(chosen.flatten(), minlength=experts)
+        self.ends = self.rows_of_expert.cumsum(0).to(torch.int32)
         self.begin = torch.cat([self.ends.new_zeros(1), self.ends])
-        self.counts = counts.tolist()
+
+    @functools.cached_property
+    def counts(self):  # waits for the device
+        return self.rows_of_expert.tolist()
+
+
+def draw_plan(tokens, experts, top_k):
+    plan = Plan(torch.rand(tokens, experts, device=DEVICE).topk(top_k, dim=1).indices, experts)
+    assert sum(plan.counts) == tokens * top_k
+    return plan
 
 
 def swiglu(x, gate, up, down):
     return (torch.nn.functional.silu(x @ gate.mT) * (x @ up.mT)) @ down.mT
 
 
-def run_loop(layer, x, draw):
-    rows = x[draw.token_of_row]
+def run_loop(layer, x, plan):
+    rows = x.index_select(0, plan.token_of_row)
     out = torch.empty_like(rows)
     begin = 0
-    for e, n in enumerate(draw.counts):
+    for e, n in enumerate(plan.counts):
         if n:
             out[begin : begin + n] = swiglu(rows[begin : begin + n], layer.gate[e], layer.up[e], layer.down[e])
         begin += n
     return out
 
 
-def run_grouped_mm(layer, x, draw):
-    rows = x[draw.token_of_row]
+def run_grouped_mm(layer, x, plan):
+    rows = x.index_select(0, plan.token_of_row)
     product = torch._grouped_mm
-    inner = torch.nn.functional.silu(product(rows, layer.gate.mT, draw.ends)) * product(rows, layer.up.mT, draw.ends)
-    return product(inner, layer.down.mT, draw.ends)
+    inner = torch.nn.functional.silu(product(rows, layer.gate.mT, plan.ends)) * product(rows, layer.up.mT, plan.ends)
+    return product(inner, layer.down.mT, plan.ends)
 
 
-def run_triton(layer, x, draw):
-    num_rows, (experts, ffn, hidden) = draw.token_of_row.numel(), layer.up.shape
+def run_triton(layer, x, plan):
+    num_rows, (experts, ffn, hidden) = plan.token_of_row.numel(), layer.up.shape
     tall = num_rows > 32 * experts
     tile = {"BM": 128 if tall else 16, "BN": 128 if tall else 64, "BK": 64, "num_warps": 8 if tall else 4, "num_stages": 3}
     inner = x.new_empty(num_rows, ffn)
@@ -142,7 +158,7 @@ def run_triton(layer, x, draw):
         (inner, layer.down, layer.down, out, hidden, ffn, False),
     ):
         grouped_kernel[(SMS,)](
-            i, draw.token_of_row, draw.begin, w, w2, o, n, k, experts, gated, gated, SMS, **tile
+            i, plan.token_of_row, plan.begin, w, w2, o, n, k, experts, gated, gated, SMS, **tile
         )  # fmt: skip
     return out
 
@@ -154,14 +170,43 @@ if triton is not None:
     IMPLEMENTATIONS["triton_grouped"] = run_triton
 
 
-def relative_error(layer, x, draw, out):
+def route(layer, x, top_k):
+    """Logits [T, E] in f32, the experts [T, K] with the largest, and their weights, which sum to 1."""
+    logits = torch.nn.functional.linear(x, layer.router).float()
+    weight, chosen = torch.softmax(logits, dim=1).topk(top_k, dim=1)
+    return logits, chosen, weight / weight.sum(dim=1, keepdim=True)
+
+
+def run_layer(run, layer, x, top_k):
+    _, chosen, weight = route(layer, x, top_k)
+    plan = Plan(chosen, layer.num_experts)
+    rows = run(layer, x, plan)
+    row_of_assignment = torch.empty_like(plan.order)
+    row_of_assignment[plan.order] = torch.arange(plan.order.numel(), device=DEVICE)
+    rows = rows[row_of_assignment].view(*chosen.shape, -1)
+    return (rows * weight[..., None]).sum(dim=1).to(x.dtype)
+
+
+def error_of_layer(layer, x, top_k, out):
+    """Against double, on the first tokens, with the experts that the layer's own logits choose."""
+    x, out = x[:CHECKED_TOKENS], out[:CHECKED_TOKENS].double()
+    logits, chosen, _ = route(layer, x, top_k)
+    weight = torch.softmax(logits.double().gather(1, chosen), dim=1)
+    ref = torch.zeros_like(out)
+    for t in range(x.shape[0]):
+        for w, e in zip(weight[t], chosen[t].tolist()):
+            ref[t] += w * swiglu(x[t : t + 1].double(), *(m[e].double() for m in (layer.gate, layer.up, layer.down)))[0]
+    return float((out - ref).norm() / ref.norm())
+
+
+def error_of_experts(layer, x, plan, out):
     """Against double, on at most 4 rows of every expert."""
     error = norm = 0.0
     begin = 0
-    for e, n in enumerate(draw.counts):
+    for e, n in enumerate(plan.counts):
         some = slice(begin, begin + min(n, 4))
         if n:
-            rows = x[draw.token_of_row[some]].double()
+            rows = x.index_select(0, plan.token_of_row[some]).double()
             ref = swiglu(rows, layer.gate[e].double(), layer.up[e].double(), layer.down[e].double())
             error += float(((out[some].double() - ref) ** 2).sum())
             norm += float((ref**2).sum())
@@ -169,48 +214,73 @@ def relative_error(layer, x, draw, out):
     return (error / norm) ** 0.5 if norm else 0.0
 
 
-def measure(args, tokens, impl):
-    experts, hidden, ffn, top_k = CONFIGS[args.config]
-    torch.manual_seed(args.seed)
-    layer, run = args.layer, IMPLEMENTATIONS[impl]
-    x = torch.randn(tokens, hidden, device="cuda").to(DTYPES[args.dtype])
-    draws = [Draw(tokens, experts, top_k) for _ in range(NUM_DRAWS)]
-    num_rows = tokens * top_k
-    tol = 2 * EPSILON[args.dtype] + 2 * (hidden + ffn) ** 0.5 * EPSILON["f32"]
-    err = relative_error(layer, x, draws[0], run(layer, x, draws[0]))
-    record = {
-        "schema": "switchyard/1", "bench": "experts", "impl": impl, "strategy": "topk_softmax",
-        "layout": "fused", "device": "cuda", "dtype": args.dtype, "weights": args.dtype, "ranks": 1,
-        "tokens": tokens, "hidden": hidden, "ffn": ffn, "experts": experts, "top_k": top_k,
-        "capacity_factor": 0.0, "routing": "uniform", "config": args.config, "seed": args.seed,
-        "activation": "silu", "gated": True, "cold": not args.warm,
-        "library": "PyTorch " + torch.__version__, "gpu": torch.cuda.get_device_name(),
-        "ok": err <= tol, "check_rel_err": err, "check_tol": tol,
-    }  # fmt: skip
-    if err > tol:
-        record["error"] = f"the output is off by {err:.3g} relative to the reference"
-        record["error_code"] = "check_failed"
-        return record
+def subjects(args, tokens, run):
+    """What to time, a function for each redrawn routing; the error of the first; and active experts."""
+    experts, hidden, _, top_k = CONFIGS[args.config]
+    layer = args.layer
+
+    def draw_x():
+        return torch.randn(tokens, hidden, device=DEVICE).to(DTYPES[args.dtype])
+
+    if args.target == "experts":
+        x = draw_x()
+        plans = [draw_plan(tokens, experts, top_k) for _ in range(NUM_DRAWS)]
+        calls = [functools.partial(run, layer, x, plan) for plan in plans]
+        error = error_of_experts(layer, x, plans[0], calls[0]())
+    else:
+        xs = [draw_x() for _ in range(NUM_DRAWS)]
+        plans = [Plan(route(layer, x, top_k)[1], experts) for x in xs]
+        calls = [functools.partial(run_layer, run, layer, x, top_k) for x in xs]
+        error = error_of_layer(layer, xs[0], top_k, calls[0]())
+    return calls, error, statistics.mean(sum(n > 0 for n in plan.counts) for plan in plans)
+
+
+def time_calls(args, calls):
     samples = []
     for i in range(args.warmup + args.iters):
-        draw = draws[i % NUM_DRAWS]
         if not args.warm:
             args.flush.zero_()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
-        run(layer, x, draw)
+        calls[i % len(calls)]()
         end.record()
         end.synchronize()
         if i >= args.warmup:
             samples.append(start.elapsed_time(end))
-    active = statistics.mean(sum(n > 0 for n in d.counts) for d in draws)
-    weight_bytes = active * 3 * hidden * ffn * x.element_size()
+    return samples
+
+
+def measure(args, tokens, impl):
+    experts, hidden, ffn, top_k = CONFIGS[args.config]
+    torch.manual_seed(args.seed)
+    calls, err, active = subjects(args, tokens, IMPLEMENTATIONS[impl])
+    num_rows = tokens * top_k
+    tol = 2 * EPSILON[args.dtype] + 2 * (hidden + ffn) ** 0.5 * EPSILON["f32"]
+    record = {
+        "schema": "switchyard/1", "bench": args.target, "impl": impl, "strategy": "topk_softmax",
+        "layout": "fused" if impl == "triton_grouped" else "compact", "device": DEVICE, "dtype": args.dtype,
+        "weights": args.dtype, "ranks": 1,
+        "tokens": tokens, "hidden": hidden, "ffn": ffn, "experts": experts, "top_k": top_k,
+        "capacity_factor": 0.0, "routing": "gate" if args.target == "layer" else "uniform",
+        "config": args.config, "seed": args.seed,
+        "activation": "silu", "gated": True, "cold": not args.warm,
+        "library": "PyTorch " + torch.__version__, "gpu": torch.cuda.get_device_name(),
+        "ok": err <= tol, "check_rel_err": err, "check_tol": tol,
+    }  # fmt: skip
+    if not err <= tol:
+        record["error"] = f"the output is off by {err:.3g} relative to the reference"
+        record["error_code"] = "check_failed"
+        return record
+    samples = time_calls(args, calls)
+    element = args.layer.up.element_size()
+    weight_bytes = active * 3 * hidden * ffn * element
     median = statistics.median(samples)
+    flops = 6.0 * num_rows * hidden * ffn + (2.0 * tokens * hidden * experts if args.target == "layer" else 0)
     record.update(
         samples_ms=samples, median_ms=median, mean_ms=statistics.mean(samples),
         std_ms=statistics.pstdev(samples), min_ms=min(samples), tokens_per_s=tokens / median * 1e3,
-        flops=6.0 * num_rows * hidden * ffn, tflops=6.0 * num_rows * hidden * ffn / median * 1e-9,
-        bytes=weight_bytes + 2.0 * num_rows * hidden * x.element_size(), weight_bytes=weight_bytes,
+        flops=flops, tflops=flops / median * 1e-9,
+        bytes=weight_bytes + 2.0 * num_rows * hidden * element, weight_bytes=weight_bytes,
         timestamp=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         host=platform.node(), command=" ".join(sys.argv),
     )  # fmt: skip
@@ -219,6 +289,7 @@ def measure(args, tokens, impl):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=["experts", "layer"])
     parser.add_argument("--config", default="olmoe", choices=CONFIGS)
     parser.add_argument("--tokens", default="1,16,256,4096", help="a comma list")
     parser.add_argument("--dtype", default="bf16", choices=DTYPES)
@@ -244,13 +315,13 @@ def main():
     global SMS
     args = parse()
     if not torch.cuda.is_available():
-        print("torch_cuda_experts.py: PyTorch finds no CUDA GPU here", file=sys.stderr)
+        print("torch_cuda.py: PyTorch finds no CUDA GPU here", file=sys.stderr)
         return 5
     SMS = torch.cuda.get_device_properties(0).multi_processor_count
     torch.manual_seed(args.seed)
     experts, hidden, ffn, _ = CONFIGS[args.config]
     args.layer = Layer(experts, hidden, ffn, DTYPES[args.dtype])
-    args.flush = torch.empty(256 << 20, dtype=torch.int8, device="cuda")  # more than any L2
+    args.flush = torch.empty(256 << 20, dtype=torch.int8, device=DEVICE)  # more than any L2
     failed = False
     for tokens in args.tokens:
         for impl in args.impl:
