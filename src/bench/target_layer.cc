@@ -12,7 +12,7 @@
 #include "bench/traffic.h"
 #include "bench/weight_cache.h"
 #include "bench/work.h"
-#include "cuda/linear.h"
+#include "layer/device_router.h"
 #include "layer/layer_reference.h"
 #include "switchyard/layer.h"
 
@@ -230,7 +230,8 @@ class DeviceLayerSubject final : public DeviceSubject {
   void check_routed() {
     if (!in_->has_router) return require_same_routing(draws().routing(0), layer_.routing());
     const DeviceMatrix logits(context(), DType::f32, cell_.tokens, cell_.experts);
-    cuda::Linear(context(), in_->weights.router.out).run(context(), x_[0].view(), logits.view());
+    DeviceRouter(context(), in_->weights.router, cell_.dtype)
+        .run(context(), x_[0].view(), logits.view());
     const Matrix found = logits.fetch(context(), cell_.tokens);
     check_logits(context(), in_->x_of(0), in_->weights.router, found.view(), cell_.seed);
     const RouterInput input{.logits = found.view(), .bias = {}, .token_ids = {}};

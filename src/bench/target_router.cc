@@ -20,8 +20,8 @@
 #include "bench/stopwatch.h"
 #include "bench/target_list.h"
 #include "bench/work.h"
-#include "cuda/linear.h"
 #include "gemm/kernel.h"
+#include "layer/device_router.h"
 #include "layer/router.h"
 #include "plan/plan_impl.h"
 #include "routing/fusion.h"
@@ -283,10 +283,10 @@ class DeviceRouterSubject final : public DeviceSubject {
     for (const Matrix& x : in_->x) x_.emplace_back(context(), x.view());
     std::vector<Part> parts;
     if (in_->has_router) {
-      linear_.emplace(context(), linear_weights());
+      router_.emplace(context(), in_->router.weights(), cell.dtype);
       logits_.emplace_back(context(), DType::f32, cell.tokens, cell.experts);
       parts.push_back({"t_logit_ms",
-                       [this](std::int64_t d) { linear_->run(context(), x_of(d), logits_of(d)); }});
+                       [this](std::int64_t d) { router_->run(context(), x_of(d), logits_of(d)); }});
     } else {
       logits_ = device_logits(context(), draws());
     }
@@ -328,14 +328,6 @@ class DeviceRouterSubject final : public DeviceSubject {
   }
 
  private:
-  ConstMatrixView linear_weights() const {
-    if (in_->router.weights().arch != RouterArch::linear) {
-      throw Error(ErrorCode::unavailable,
-                  fmt::format("router {} does not run on device cuda", name_of(cell_.router_arch)));
-    }
-    return in_->router.weights().out;
-  }
-
   /// Rows for the plans of all draws, which only a first run of the parts before can tell.
   void make_room(const std::vector<Part>& parts) {
     for (std::int64_t d = 0; d < draws().count(); ++d) {
@@ -367,7 +359,7 @@ class DeviceRouterSubject final : public DeviceSubject {
   std::shared_ptr<const Inputs> in_;
   Cell cell_;
   Strategy strategy_;
-  std::optional<cuda::Linear> linear_;
+  std::optional<DeviceRouter> router_;
   std::vector<DeviceMatrix> x_, logits_;
   std::vector<DeviceRouting> routings_;
   std::vector<DevicePlan> plans_;
