@@ -27,7 +27,7 @@ class BlasFfn {
   void forward(Context& context, const GpuRows& rows, const ConstMatrixView& in,
                const MatrixView& out);
 
-  std::string library() const;  ///< "cuBLASLt 13.0.0"
+  std::string name() const;  ///< "cuBLASLt 13.0.0"
   std::int64_t weight_bytes() const noexcept;
 
  private:

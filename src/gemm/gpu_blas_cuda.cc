@@ -230,7 +230,7 @@ BlasFfn::BlasFfn(Context& context, const ExpertWeights& weights, BlasWay way)
 BlasFfn::~BlasFfn() = default;
 BlasFfn::BlasFfn(BlasFfn&&) noexcept = default;
 
-std::string BlasFfn::library() const {
+std::string BlasFfn::name() const {
   int major = 0, minor = 0, patch = 0;
   check(cublasGetProperty(MAJOR_VERSION, &major), "reading its version");
   check(cublasGetProperty(MINOR_VERSION, &minor), "reading its version");

@@ -96,7 +96,7 @@ std::unique_ptr<Experts> make_blas([[maybe_unused]] Context& context,
                                    [[maybe_unused]] BlasWay way) {
 #if defined(SWITCHYARD_HAS_CUDA)
   BlasFfn ffn(context, weights, way);
-  std::string kernel = fmt::format("{} {}", ffn.library(), name_of(weights.up.dtype));
+  std::string kernel = fmt::format("{} {}", ffn.name(), name_of(weights.up.dtype));
   return make(context, shape_of(weights), std::move(kernel), std::move(ffn));
 #else
   throw Error(ErrorCode::unavailable, "this build has no cuBLAS: it was made without CUDA");
