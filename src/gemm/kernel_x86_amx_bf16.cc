@@ -19,22 +19,28 @@
 //
 // Of the peak, all from L2, 256 and 352 rows, depth 2048: whole depth 0.62 and 0.66; chunks of
 // 256, 512, 1024 with plain loads 0.62, 0.52, -; with TILELOADDT1 0.63, 0.74 (0.78), 0.64. Chunks
-// of 384 to 576 are within 2% of each other. Up to 64 rows the accumulators cost more than the
-// second reading of the weights.
+// of 384 to 576 are within 2% of each other.
 //
-// Up to 32 rows: memory is the limit, and each line of weights is wanted once. Fetched into L2
-// first it would hold a line buffer twice; so it goes to L1, 16 KiB ahead, and that is only as fast
-// as plain reading when the lines asked for one after another lie in eight streams, as memory and
-// the prefetcher of L2 like them. A round takes a step (2 KiB) of each stream while the next round
-// is fetched, line by line in turn:
+// Up to 64 rows: memory is the limit. Fetched into L2 first, a line of weights would hold a line
+// buffer twice; so it goes to L1, 16 KiB ahead, and that is only as fast as plain reading when the
+// lines asked for one after another lie in eight streams, as memory and the prefetcher of L2 like
+// them. A round takes a step (2 KiB) of each stream, twice from L1 with more than 32 rows, while
+// the next round is fetched, line by line in turn:
 //
 //   stripe    | stream 0      | stream 1      | ... | stream 7      |
 //   round 0   | *             | *             |     | *             |   in L1, multiplied
 //   round 1   |   +           |   +           |     |   +           |   on its way to L1
 //
-// Of what eight streams of plain loads read: 16 rows 0.96, 32 rows 0.86; with the whole stripe
-// fetched into L2 in pairs of lines 0.87 and 0.78. In other orders (one stream; a step of each
-// stream at a time) the same instructions reach 0.55 to 0.75.
+// The lines are asked for evenly: after each tile product so many. All of a step's 32 at its end
+// leave line buffers idle while the tiles work, and the times of both add up. Of what eight streams
+// of plain loads read:
+//
+//   rows                                              16    32    48    64    80
+//   as here                                           0.98  0.94  0.91  0.84
+//   asked for at the end of a step                    0.96  0.92  0.83
+//   the whole stripe into L2, in pairs of lines       0.87  0.78  0.78  0.76  0.77
+//
+// In other orders (one stream; a step of each stream at a time) they reach 0.55 to 0.75.
 //
 // A tile is loaded for the next step right after its last use in this one. With the four loads
 // together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
@@ -51,7 +57,7 @@ constexpr std::int64_t kAccStride = kStripeColumns * 4;
 constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kStepBytes = 2 * kTileBytes;  // of weights
 constexpr std::int64_t kChunkSteps = 16;
-constexpr std::int64_t kFewRowTiles = 4;
+constexpr int kPlaces = 4;  // in a step, where lines are asked for
 
 struct alignas(64) TileConfig {
   std::uint8_t palette;
@@ -89,22 +95,24 @@ class Order {
   std::int64_t position_ = 0;
 };
 
-// Fetches the weights of the next round into L1, and at the end those of the next stripe's first.
+// Fetches the weights of the next round into L1, and at the end those of the next stripe's first,
+// spread evenly over the places of all passes over a round's weights.
 class RoundAhead {
  public:
-  RoundAhead(const GemmArgs& g, const Order& order) noexcept
-      : streams_(order.streams()),
+  RoundAhead(const GemmArgs& g, const Order& order, int passes) noexcept
+      : lines_(kStepLines / kPlaces / passes),
+        streams_(order.streams()),
         stride_(order.rounds() * kStepBytes),
         stream_(streams_),
-        steps_((order.rounds() - 1) * streams_),
+        left_((order.rounds() - 1) * streams_ * kStepLines),
         next_(static_cast<const std::byte*>(g.stripe) + kStepBytes),
         after_(g.prefetch) {
-    if (steps_ == 0) next_ = after_;
+    if (left_ == 0) next_ = after_;
   }
 
   inline void step() noexcept {
     if (next_ == nullptr) return;
-    for (int line = 0; line < kStepBytes / kLine; ++line) {
+    for (int line = 0; line < lines_; ++line) {
       __builtin_prefetch(next_, 0, 3);
       next_ += stride_;
       if (--stream_ == 0) {
@@ -112,14 +120,17 @@ class RoundAhead {
         next_ += kLine - streams_ * stride_;
       }
     }
-    if (--steps_ == 0) next_ = after_;
+    if ((left_ -= lines_) == 0) next_ = after_;
   }
 
  private:
+  static constexpr int kStepLines = kStepBytes / kLine;
+
+  int lines_;  // a place
   std::int64_t streams_;
   std::int64_t stride_;
   std::int64_t stream_;
-  std::int64_t steps_;
+  std::int64_t left_;
   const std::byte* next_;
   const std::byte* after_;
 };
@@ -159,24 +170,35 @@ inline void pair_of_row_tiles(const Run& run, const std::byte* panel, std::int64
     a = panel + order.position() * kTileBytes;
     b = run.weights + order.position() * kStepBytes;
     _tile_dpbf16ps(0, 4, 6);
+    ahead.step();
     _tile_dpbf16ps(1, 4, 7);
     _tile_stream_loadd(4, a, kLine);
+    ahead.step();
     _tile_dpbf16ps(2, 5, 6);
     _tile_loadd(6, b, kLine);
+    ahead.step();
     _tile_dpbf16ps(3, 5, 7);
     _tile_loadd(7, b + kTileBytes, kLine);
     _tile_stream_loadd(5, a + tile_bytes, kLine);
     ahead.step();
   }
   _tile_dpbf16ps(0, 4, 6);
+  ahead.step();
   _tile_dpbf16ps(1, 4, 7);
+  ahead.step();
   _tile_dpbf16ps(2, 5, 6);
+  ahead.step();
   _tile_dpbf16ps(3, 5, 7);
   ahead.step();
   _tile_stored(0, acc, kAccStride);
   _tile_stored(1, acc + 16, kAccStride);
   _tile_stored(2, acc1, kAccStride);
   _tile_stored(3, acc1 + 16, kAccStride);
+}
+
+template <class Ahead>
+inline void half_step(Ahead& ahead) noexcept {
+  for (int place = 0; place < kPlaces / 2; ++place) ahead.step();
 }
 
 template <class Ahead>
@@ -201,33 +223,61 @@ inline void single_row_tile(const Run& run, const std::byte* panel, float* acc,
     _tile_stream_loadd(5, panel + order.position() * kTileBytes, kLine);
     _tile_loadd(2, b, kLine);
     _tile_loadd(3, b + kTileBytes, kLine);
+    half_step(ahead);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    ahead.step();
+    half_step(ahead);
     order.advance();
     b = run.weights + order.position() * kStepBytes;
     _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
     _tile_loadd(6, b, kLine);
     _tile_loadd(7, b + kTileBytes, kLine);
+    half_step(ahead);
     _tile_dpbf16ps(0, 5, 2);
     _tile_dpbf16ps(1, 5, 3);
-    ahead.step();
+    half_step(ahead);
   }
+  half_step(ahead);
   _tile_dpbf16ps(0, 4, 6);
   _tile_dpbf16ps(1, 4, 7);
-  ahead.step();
+  half_step(ahead);
   if (left == 2) {
     order.advance();
     b = run.weights + order.position() * kStepBytes;
     _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
     _tile_loadd(6, b, kLine);
     _tile_loadd(7, b + kTileBytes, kLine);
+    half_step(ahead);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    ahead.step();
+    half_step(ahead);
   }
   _tile_stored(0, acc, kAccStride);
   _tile_stored(1, acc + 16, kAccStride);
+}
+
+// All rows take `most_steps` of the stripe, then all the next.
+template <class Ahead>
+inline void all_rows(const GemmArgs& g, const Order& order, std::int64_t most_steps,
+                     Ahead ahead) noexcept {
+  const std::int64_t row_tiles = (g.rows + kTileRows - 1) / kTileRows;
+  const std::int64_t tile_bytes = g.panel_stride * 2;
+  const auto* panel = static_cast<const std::byte*>(g.panel);
+  Run run{static_cast<const std::byte*>(g.stripe), order, 0, g.accumulate};
+  for (std::int64_t left = g.depth / kDepthUnit; left > 0; left -= run.steps) {
+    run.steps = left < most_steps ? left : most_steps;
+    const std::byte* a = panel;
+    float* acc = g.acc;
+    std::int64_t tile = 0;
+    for (; tile + 2 <= row_tiles; tile += 2) {
+      pair_of_row_tiles(run, a, tile_bytes, acc, ahead);
+      a += 2 * tile_bytes;
+      acc += 2 * kTileRows * kStripeColumns;
+    }
+    if (tile < row_tiles) single_row_tile(run, a, acc, ahead);
+    for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+    run.accumulate = true;
+  }
 }
 
 // The tile intrinsics of GCC 12 carry no memory clobber: keep ordinary accesses on their side.
@@ -250,36 +300,17 @@ void amx_begin() noexcept {
 void amx_end() noexcept { _tile_release(); }
 
 void gemm_bf16_bf16_amx_bf16(const GemmArgs& g) noexcept {
-  const std::int64_t row_tiles = (g.rows + kTileRows - 1) / kTileRows;
-  const std::int64_t tile_bytes = g.panel_stride * 2;
   const std::int64_t steps = g.depth / kDepthUnit;
-  const auto* panel = static_cast<const std::byte*>(g.panel);
-  Run run{static_cast<const std::byte*>(g.stripe), Order(steps), steps, g.accumulate};
+  const std::int64_t row_tiles = (g.rows + kTileRows - 1) / kTileRows;
+  const std::int64_t passes = (row_tiles + 1) / 2;
+  const Order order(steps);
   fence();
-  if (row_tiles <= 2) {
-    RoundAhead ahead(g, run.order);
-    if (row_tiles == 2) {
-      pair_of_row_tiles(run, panel, tile_bytes, g.acc, ahead);
-    } else {
-      single_row_tile(run, panel, g.acc, ahead);
-    }
-    return fence();
-  }
-  Prefetcher ahead(g, (row_tiles + 1) / 2 * steps);
-  const std::int64_t most_steps = row_tiles <= kFewRowTiles ? steps : kChunkSteps;
-  for (std::int64_t left = steps; left > 0; left -= run.steps) {
-    run.steps = left < most_steps ? left : most_steps;
-    const std::byte* a = panel;
-    float* acc = g.acc;
-    std::int64_t tile = 0;
-    for (; tile + 2 <= row_tiles; tile += 2) {
-      pair_of_row_tiles(run, a, tile_bytes, acc, ahead);
-      a += 2 * tile_bytes;
-      acc += 2 * kTileRows * kStripeColumns;
-    }
-    if (tile < row_tiles) single_row_tile(run, a, acc, ahead);
-    for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
-    run.accumulate = true;
+  if (passes == 1) {
+    all_rows(g, order, steps, RoundAhead(g, order, 1));
+  } else if (passes == 2) {
+    all_rows(g, order, order.streams(), RoundAhead(g, order, 2));
+  } else {
+    all_rows(g, order, kChunkSteps, Prefetcher(g, passes * steps * kPlaces));
   }
   fence();
 }
