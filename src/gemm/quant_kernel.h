@@ -13,8 +13,9 @@ inline constexpr std::int64_t kInt4DepthUnit = 128;
 /// Codes of zero in symmetric weights.
 inline constexpr std::int32_t kZeroOfInt8 = 128;
 inline constexpr std::int32_t kZeroOfInt4 = 8;
-/// Up to how many rows a kernel is given several stripes at once, when it takes them.
-inline constexpr std::int64_t kQuantStreamRows = 6;
+/// Up to how many rows the kernels that take several stripes at once are given them.
+inline constexpr std::int64_t kInt8StreamRows = 6;
+inline constexpr std::int64_t kInt4StreamRows = 10;
 /// What a kernel may use besides its arguments.
 inline constexpr std::int64_t kQuantScratchBytes = 36 << 10;
 
@@ -52,11 +53,14 @@ struct QuantArgs {
   std::int64_t rows;   ///< >= 1
   std::byte* scratch;  ///< kQuantScratchBytes, 64-byte aligned
   PrefetchPairs prefetch;
-  /// Side by side; more than one only for up to kQuantStreamRows rows, and at most what the
+  /// Side by side; more than one only for as few rows, and at most as many, as the
   /// kernel's line in quant_kernels.inc says.
   std::int64_t stripes = 1;
   std::int64_t stripe_bytes = 0;  ///< from one to the next
   std::int64_t stripe_acc = 0;    ///< floats from one's acc to the next one's
+  /// Of several stripes at once: the first of those that follow, as far apart, to be fetched
+  /// meanwhile; may be null.
+  const std::byte* next = nullptr;
 };
 
 using QuantFn = void (*)(const QuantArgs&) noexcept;
@@ -75,7 +79,7 @@ struct RowArgs {
 
 using RowFn = float (*)(const RowArgs&) noexcept;
 
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes) \
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes, stripe_rows) \
   void quant_##weights##_##isa(const QuantArgs& args) noexcept;
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element) \
   float quant_row_##element##_##isa(const RowArgs& args) noexcept;

@@ -11,13 +11,14 @@ namespace switchyard::gemm {
 namespace {
 
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element)
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes) \
-  QuantKernel{Isa::isa,                                          \
-              QuantFormat::weights,                              \
-              min_rows,                                          \
-              stripes,                                           \
-              quant_##weights##_##isa,                           \
-              Isa::isa == Isa::amx_bf16 ? kTilesOn : nullptr,    \
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes, stripe_rows) \
+  QuantKernel{Isa::isa,                                                       \
+              QuantFormat::weights,                                           \
+              min_rows,                                                       \
+              stripes,                                                        \
+              stripe_rows,                                                    \
+              quant_##weights##_##isa,                                        \
+              Isa::isa == Isa::amx_bf16 ? kTilesOn : nullptr,                 \
               Isa::isa == Isa::amx_bf16 ? kTilesOff : nullptr},
 #if defined(SWITCHYARD_X86_KERNELS)
 constexpr ThreadStateFn kTilesOn = amx_begin, kTilesOff = amx_end;
@@ -36,7 +37,7 @@ struct RowKernel {
   RowFn run;
 };
 
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes)
+#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes, stripe_rows)
 #define SWITCHYARD_QUANT_ROW_KERNEL(isa, element) \
   {Isa::isa, DType::element, quant_row_##element##_##isa},
 constexpr RowKernel kRowKernels[] = {
@@ -76,7 +77,7 @@ constexpr std::int64_t kUnitBytes = 144 << 10;
 
 /// How many stripes a kernel multiplies with `rows` rows in one call.
 std::int64_t stripes_at_once(const QuantKernel& kernel, std::int64_t rows) noexcept {
-  return rows <= kQuantStreamRows ? kernel.stripes : 1;
+  return rows <= kernel.stripe_rows ? kernel.stripes : 1;
 }
 
 /// How many stripes' accumulators are kept.
@@ -328,7 +329,13 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
       args.acc = acc_of(s);
       args.stripe = weights_.stripe(group.matrix, s);
       args.stripes = std::min(at_once, task.stripe_end - s);
-      if (part == depth && at_once == 1) args.prefetch = prefetch_of(task, group.matrix, s, ahead);
+      if (at_once > 1) {
+        args.next = args.stripes < task.stripe_end - s
+                        ? args.stripe + args.stripes * weights_.stripe_bytes()
+                        : ahead.stripe;
+      } else if (part == depth) {
+        args.prefetch = prefetch_of(task, group.matrix, s, ahead);
+      }
       kernel.run(args);
       if (args.k_end < depth) continue;
       const std::int64_t end = s + args.stripes;

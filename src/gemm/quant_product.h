@@ -20,7 +20,8 @@ struct QuantKernel {
   Isa isa;
   QuantFormat weights;
   std::int64_t min_rows;
-  std::int64_t stripes;  ///< most at once
+  std::int64_t stripes;      ///< most at once
+  std::int64_t stripe_rows;  ///< up to which several are given
   QuantFn run;
   ThreadStateFn begin, end;  ///< nothing to do when null
 };

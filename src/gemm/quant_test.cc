@@ -157,7 +157,7 @@ TEST(QuantRow, VariantsAgreeBitForBit) {
   }
 }
 
-constexpr std::int64_t kColumns = 4 * 32 + 18;  // the last stripe is not full
+constexpr std::int64_t kColumns = 8 * 32 + 18;  // the last stripe is not full
 
 // A product of random rows and weights, by one kernel, in one part or several.
 struct KernelCase {
@@ -191,7 +191,8 @@ std::vector<float> run_kernel(const QuantKernel& kernel, const KernelCase& c,
                 {},
                 stripes,
                 weights.stripe_bytes(),
-                stripe_acc});
+                stripe_acc,
+                stripes > 1 ? weights.stripe(0, 0) : nullptr});
   }
   if (kernel.end != nullptr) kernel.end();
   const float* last = acc + (stripes - 1) * stripe_acc;
@@ -218,6 +219,7 @@ TEST(QuantKernel, VariantsGiveTheExactSums) {
                                 {options, 5, 300, 4096},
                                 {options, 2, 640, 4096},
                                 {options, 3, 1300, 640},
+                                {options, 4, 900, 4096},
                                 {options, 6, 512, 4096},
                                 {options, 17, 512, 128},
                                 {options, 12, 1100, 4096},
@@ -242,7 +244,7 @@ TEST(QuantKernel, VariantsGiveTheExactSums) {
         const bool joins = kernel->isa == Isa::amx_bf16 && options.format == QuantFormat::int4 &&
                            options.group < 128 && c.rows > kTileRows;
         for (std::int64_t r = 0; r < c.rows; ++r) {
-          for (std::int64_t j = 128; j < kColumns; ++j) {
+          for (std::int64_t j = kColumns / 32 * 32; j < kColumns; ++j) {
             double sum = 0, magnitude = 0;
             for (std::int64_t k = 0; k < c.inputs; ++k) {
               const double term = static_cast<double>(rows.data[r * rows.stride + k]) *
@@ -256,7 +258,7 @@ TEST(QuantKernel, VariantsGiveTheExactSums) {
               slack += std::abs(rows.data[r * rows.stride + k]) * rows.scales[r] *
                        largest_joined_error(q, j, k);
             }
-            ASSERT_NEAR(got[static_cast<std::size_t>(r * 32 + j - 128)], sum, slack)
+            ASSERT_NEAR(got[static_cast<std::size_t>(r * 32 + j % 32)], sum, slack)
                 << switchyard::name_of(kernel->isa) << " " << name_of(options.format) << " group "
                 << options.group << " zero points " << options.zero_points << " rows " << c.rows
                 << " at " << r << ", " << j;
@@ -265,7 +267,7 @@ TEST(QuantKernel, VariantsGiveTheExactSums) {
         if (!joins) {
           EXPECT_EQ(portable, got) << switchyard::name_of(kernel->isa);
         }
-        for (std::int64_t n = 2; n <= kernel->stripes && c.rows <= kQuantStreamRows; ++n) {
+        for (std::int64_t n = 2; n <= kernel->stripes && c.rows <= kernel->stripe_rows; ++n) {
           EXPECT_EQ(got, run_kernel(*kernel, c, product.weights(), rows, n)) << n << " stripes";
         }
       }
