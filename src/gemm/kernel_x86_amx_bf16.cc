@@ -2,6 +2,7 @@
 
 #include "gemm/gemm_kernel.h"
 #include "gemm/prefetch.h"
+#include "gemm/rounds.h"
 
 // Eight tiles: 0-3 accumulate a 32 x 32 block (two row tiles by two column tiles), 4-5 hold
 // activations, 6-7 weights. One step of depth 32 loads 4 KiB and multiplies 4 times, 16 cycles
@@ -21,15 +22,8 @@
 // 256, 512, 1024 with plain loads 0.62, 0.52, -; with TILELOADDT1 0.63, 0.74 (0.78), 0.64. Chunks
 // of 384 to 576 are within 2% of each other.
 //
-// Up to 64 rows: memory is the limit. Fetched into L2 first, a line of weights would hold a line
-// buffer twice; so it goes to L1, 16 KiB ahead, and that is only as fast as plain reading when the
-// lines asked for one after another lie in eight streams, as memory and the prefetcher of L2 like
-// them. A round takes a step (2 KiB) of each stream, twice from L1 with more than 32 rows, while
-// the next round is fetched, line by line in turn:
-//
-//   stripe    | stream 0      | stream 1      | ... | stream 7      |
-//   round 0   | *             | *             |     | *             |   in L1, multiplied
-//   round 1   |   +           |   +           |     |   +           |   on its way to L1
+// Up to 64 rows: memory is the limit; weights go straight to L1 in rounds (rounds.h), whose lines
+// are used twice with more than 32 rows.
 //
 // The lines are asked for evenly: after each tile product so many. All of a step's 32 at its end
 // leave line buffers idle while the tiles work, and the times of both add up. Of what eight streams
@@ -40,14 +34,9 @@
 //   asked for at the end of a step                    0.96  0.92  0.83
 //   the whole stripe into L2, in pairs of lines       0.87  0.78  0.78  0.76  0.77
 //
-// In other orders (one stream; a step of each stream at a time) they reach 0.55 to 0.75.
-//
 // A tile is loaded for the next step right after its last use in this one. With the four loads
 // together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
 // loads wait for the products that still read their tiles.
-//
-// All take the steps in the same order: what a row becomes does not depend on how many others its
-// expert has.
 
 namespace switchyard::gemm {
 namespace {
@@ -55,9 +44,9 @@ namespace {
 constexpr std::int64_t kTileBytes = 1024;
 constexpr std::int64_t kAccStride = kStripeColumns * 4;
 constexpr std::int64_t kLine = 64;
-constexpr std::int64_t kStepBytes = 2 * kTileBytes;  // of weights
 constexpr std::int64_t kChunkSteps = 16;
 constexpr int kPlaces = 4;  // in a step, where lines are asked for
+static_assert(kStepBytes == 2 * kTileBytes);
 
 struct alignas(64) TileConfig {
   std::uint8_t palette;
@@ -65,74 +54,6 @@ struct alignas(64) TileConfig {
   std::uint8_t reserved[14];
   std::uint16_t bytes_per_row[16];
   std::uint8_t rows[16];
-};
-
-// The order of steps: of each stream one, then of each the next. Streams are equal parts of the
-// stripe, as many as divide it up to eight.
-class Order {
- public:
-  explicit Order(std::int64_t steps) noexcept : streams_(kMostStreams) {
-    while (steps % streams_ != 0) --streams_;
-    rounds_ = steps / streams_;
-    stream_ = streams_;
-  }
-  std::int64_t streams() const noexcept { return streams_; }
-  std::int64_t rounds() const noexcept { return rounds_; }
-  std::int64_t position() const noexcept { return position_; }
-
-  inline void advance() noexcept {
-    position_ += rounds_;
-    if (--stream_ == 0) {
-      stream_ = streams_;
-      position_ += 1 - streams_ * rounds_;
-    }
-  }
-
- private:
-  static constexpr std::int64_t kMostStreams = 8;
-  std::int64_t streams_, rounds_;
-  std::int64_t stream_;
-  std::int64_t position_ = 0;
-};
-
-// Fetches the weights of the next round into L1, and at the end those of the next stripe's first,
-// spread evenly over the places of all passes over a round's weights.
-class RoundAhead {
- public:
-  RoundAhead(const GemmArgs& g, const Order& order, int passes) noexcept
-      : lines_(kStepLines / kPlaces / passes),
-        streams_(order.streams()),
-        stride_(order.rounds() * kStepBytes),
-        stream_(streams_),
-        left_((order.rounds() - 1) * streams_ * kStepLines),
-        next_(static_cast<const std::byte*>(g.stripe) + kStepBytes),
-        after_(g.prefetch) {
-    if (left_ == 0) next_ = after_;
-  }
-
-  inline void step() noexcept {
-    if (next_ == nullptr) return;
-    for (int line = 0; line < lines_; ++line) {
-      __builtin_prefetch(next_, 0, 3);
-      next_ += stride_;
-      if (--stream_ == 0) {
-        stream_ = streams_;
-        next_ += kLine - streams_ * stride_;
-      }
-    }
-    if ((left_ -= lines_) == 0) next_ = after_;
-  }
-
- private:
-  static constexpr int kStepLines = kStepBytes / kLine;
-
-  int lines_;  // a place
-  std::int64_t streams_;
-  std::int64_t stride_;
-  std::int64_t stream_;
-  std::int64_t left_;
-  const std::byte* next_;
-  const std::byte* after_;
 };
 
 // A run of steps of a stripe, onto what earlier ones left.
@@ -306,9 +227,9 @@ void gemm_bf16_bf16_amx_bf16(const GemmArgs& g) noexcept {
   const Order order(steps);
   fence();
   if (passes == 1) {
-    all_rows(g, order, steps, RoundAhead(g, order, 1));
+    all_rows(g, order, steps, RoundAhead<kStepLines / kPlaces>(g, order));
   } else if (passes == 2) {
-    all_rows(g, order, order.streams(), RoundAhead(g, order, 2));
+    all_rows(g, order, order.streams(), RoundAhead<kStepLines / kPlaces / 2>(g, order));
   } else {
     all_rows(g, order, kChunkSteps, Prefetcher(g, passes * steps * kPlaces));
   }

@@ -2,6 +2,7 @@
 
 #include "gemm/gemm_kernel.h"
 #include "gemm/prefetch.h"
+#include "gemm/rounds.h"
 
 // Registers: 12 rows by 32 columns in 24 accumulators, 2 vectors of weights, 1 broadcast: 27 of 32.
 //
@@ -10,35 +11,41 @@
 // (pointer, + stride, + 2 strides) and 8 depths are unrolled, so that little integer arithmetic
 // competes with the FMAs for their ports.
 //
-// Caches: the accumulators stay in registers over the whole depth. A stripe (128 bytes a depth)
-// comes from L2 once for every 12 rows, 128 bytes in 12 cycles; 12 rows of the panel beside it, 48
-// bytes in 12 cycles. Both are prefetched into L1, 8 and 32 depths ahead, and a line of the next
-// stripe into L2 every few depths. Of the peak, 144 rows of depth 2048, stripes in memory: 0.92
-// with eight lines of the next stripe at a time, 0.97 evenly spaced, 0.985 with all of it. Keeping
-// 128 or 256 depths of the stripe in L1 instead loses 8 and 3%: accumulators are stored and loaded.
+// More than 12 rows: the accumulators stay in registers over the whole depth. A stripe (128 bytes a
+// depth) comes from L2 once for every 12 rows, 128 bytes in 12 cycles; 12 rows of the panel beside
+// it, 48 bytes in 12 cycles. Both are prefetched into L1, and a line of the next stripe into L2
+// every few depths. Of the peak, 144 rows of depth 2048, stripes in memory: 0.92 with eight lines
+// of the next stripe at a time, 0.97 evenly spaced, 0.985 with all of it. Keeping 128 or 256 depths
+// of the stripe in L1 instead loses 8 and 3%: accumulators are stored and loaded.
 //
 // bf16 and f16 weights need 2 to 4 instructions more a depth, on the ports of the FMAs: 0.88 and
-// 0.80 of the peak. So the first 12 rows widen them and leave them behind as f32, kChunk depths at
-// a time, for the rows that follow.
+// 0.80 of the peak. So the first rows widen them and leave them behind as f32, kChunkSteps at a
+// time, for the rows that follow.
+//
+// Up to 12 rows bf16 and f16 go straight from memory to L1 in rounds (rounds.h). Of what eight
+// streams of plain loads read, against fetching the next stripe into L2: 1 row 1.0 to 1.2 (0.8 to
+// 0.9), 4 rows 1.0 to 1.1 (0.75 to 0.85), 8 rows 0.68 (0.62); from 10 on the FMA units are the
+// limit.
 
 namespace switchyard::gemm {
 namespace {
 
 constexpr int kRows = 12;
 constexpr int kUnroll = 8;
-constexpr int kSteps = 2;               // of the prefetcher in kUnroll depths
-constexpr std::int64_t kRowAhead = 32;  // depths: two lines of a row
-constexpr std::int64_t kChunk = 512;    // 64 KiB of widened weights: L2, like the stripe itself
+constexpr int kSteps = 2;                 // of a prefetcher in kUnroll depths
+constexpr std::int64_t kChunkSteps = 16;  // 64 KiB of widened weights: L2, like the stripe itself
 
-/// at(): the weights of depth k, a multiple of kUnroll; load(): those of the u-th depth after it;
-/// prefetch(): into L1, kUnroll depths ahead.
+/// load(): the weights of the u-th depth of kUnroll; advance(): to the next kUnroll; prefetch():
+/// into L1. Where kRounds is false the weights come in order of depth (f32, where rounds would gain
+/// few rows 7% and cost many rows more) or of use (what the first rows left behind).
 struct F32 {
-  static constexpr bool kWide = true;
-  static inline const float* at(const float* stripe, std::int64_t k) noexcept {
-    return stripe + k * kStripeColumns;
-  }
+  using Element = float;
+  static constexpr bool kRounds = false;
   static inline __m512 load(const float* b, int u, int half) noexcept {
     return _mm512_loadu_ps(b + u * kStripeColumns + half * 16);
+  }
+  static inline const float* advance(const float* b) noexcept {
+    return b + kUnroll * kStripeColumns;
   }
   static inline void prefetch(const float* b, int u) noexcept {
     __builtin_prefetch(b + (u + kUnroll) * kStripeColumns);
@@ -47,140 +54,184 @@ struct F32 {
 };
 
 struct F16 {
-  static constexpr bool kWide = false;
-  static inline const std::uint16_t* at(const std::uint16_t* stripe, std::int64_t k) noexcept {
-    return stripe + k * kStripeColumns;
-  }
+  using Element = std::uint16_t;
+  static constexpr bool kRounds = true;
   static inline __m512 load(const std::uint16_t* b, int u, int half) noexcept {
     const auto* lanes = reinterpret_cast<const __m256i*>(b + u * kStripeColumns + half * 16);
     return _mm512_cvtph_ps(_mm256_loadu_si256(lanes));
+  }
+  static inline const std::uint16_t* advance(const std::uint16_t* b) noexcept {
+    return b + kUnroll * kStripeColumns;
   }
   static inline void prefetch(const std::uint16_t*, int) noexcept {}
 };
 
 // Two depths lie side by side in each 32-bit lane: even in the low half, odd in the high.
 struct Bf16 {
-  static constexpr bool kWide = false;
-  static inline const std::uint16_t* at(const std::uint16_t* stripe, std::int64_t k) noexcept {
-    return stripe + k / kDepthUnit * 1024 + k % kDepthUnit * 16;
-  }
+  using Element = std::uint16_t;
+  static constexpr bool kRounds = true;
   static inline __m512 load(const std::uint16_t* b, int u, int half) noexcept {
     const __m512i pair = _mm512_loadu_si512(b + half * 512 + u / 2 * 32);
     const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
     return _mm512_castsi512_ps(u % 2 == 0 ? _mm512_slli_epi32(pair, 16)
                                           : _mm512_and_si512(pair, high));
   }
+  static inline const std::uint16_t* advance(const std::uint16_t* b) noexcept {
+    return b + kUnroll / 2 * 32;
+  }
   static inline void prefetch(const std::uint16_t*, int) noexcept {}
 };
 
-/// A part of a product's depth.
+/// A run of steps of a product's depth. `weights` is where the stripe begins, or what was widened
+/// for this run.
 template <class Element>
-struct Part {
+struct Run {
   const float* panel;
   std::int64_t stride;
-  const Element* stripe;
-  std::int64_t depth;
+  const Element* weights;
+  Order order;
+  std::int64_t steps;
   float* acc;
   bool accumulate;
 };
 
-// Rows [row, row + rows) of a part; with `leave` the weights are left behind in `widened`.
-template <class Weights, int rows, bool leave, class Element>
-inline void block(const Part<Element>& part, std::int64_t row, float* widened,
-                  Prefetcher& shared_prefetcher) noexcept {
-  Prefetcher prefetcher = shared_prefetcher;  // in registers: through the reference costs 4%
-  std::int64_t stride = part.stride;
-  float* acc = part.acc + row * kStripeColumns;
+// Rows [row, row + rows) of a run; with `leave` the weights are left behind in `widened`.
+template <class Weights, int rows, bool leave, class Ahead>
+inline void block(const Run<typename Weights::Element>& run, std::int64_t row, float* widened,
+                  Ahead& shared_ahead) noexcept {
+  Ahead ahead = shared_ahead;  // in registers: through the reference costs 4%
+  Order order = run.order;
+  std::int64_t stride = run.stride;
+  float* acc = run.acc + row * kStripeColumns;
   const float* third_row[(rows + 2) / 3];
 #pragma GCC unroll 4
-  for (int i = 0; i < (rows + 2) / 3; ++i) third_row[i] = part.panel + (row + 3 * i) * stride;
+  for (int i = 0; i < (rows + 2) / 3; ++i) {
+    third_row[i] = run.panel + (row + 3 * i) * stride + order.position() * kDepthUnit;
+  }
   __m512 c[rows][2];
 #pragma GCC unroll 12
   for (int r = 0; r < rows; ++r) {
-    c[r][0] = part.accumulate ? _mm512_load_ps(acc + r * 32) : _mm512_setzero_ps();
-    c[r][1] = part.accumulate ? _mm512_load_ps(acc + r * 32 + 16) : _mm512_setzero_ps();
+    c[r][0] = run.accumulate ? _mm512_load_ps(acc + r * 32) : _mm512_setzero_ps();
+    c[r][1] = run.accumulate ? _mm512_load_ps(acc + r * 32 + 16) : _mm512_setzero_ps();
   }
-  for (std::int64_t k = 0; k < part.depth; k += kUnroll) {
-    const Element* b = Weights::at(part.stripe, k);
-    if (k % 16 == 0) {
+  const auto* b = run.weights;
+  for (std::int64_t left = run.steps; left > 0; --left) {
+    const std::int64_t position = order.position();
+    if (Weights::kRounds) {
+      b = run.weights + position * (kStepBytes / static_cast<std::int64_t>(sizeof *b));
+    }
+    order.advance();
+    const std::int64_t to_next = (order.position() - position) * kDepthUnit;
+#pragma GCC unroll 2
+    for (int line = 0; line < kDepthUnit; line += 16) {
 #pragma GCC unroll 12
       for (int r = 0; r < rows; ++r) {
-        __builtin_prefetch(&third_row[r / 3][r % 3 * stride + kRowAhead]);
+        __builtin_prefetch(&third_row[r / 3][r % 3 * stride + to_next + line]);
       }
     }
+    for (int k = 0; k < kDepthUnit; k += kUnroll) {
 #pragma GCC unroll 8
-    for (int u = 0; u < kUnroll; ++u) {
-      if (u % (kUnroll / kSteps) == 0) prefetcher.step();
-      __asm__("" : "+r"(stride));  // or GCC 12 keeps stride + u in memory for each u
-      const __m512 b0 = Weights::load(b, u, 0), b1 = Weights::load(b, u, 1);
-      Weights::prefetch(b, u);
-      if constexpr (leave) {
-        _mm512_store_ps(widened + (k + u) * kStripeColumns, b0);
-        _mm512_store_ps(widened + (k + u) * kStripeColumns + 16, b1);
-      }
+      for (int u = 0; u < kUnroll; ++u) {
+        if (u % (kUnroll / kSteps) == 0) ahead.step();
+        __asm__("" : "+r"(stride), "+r"(b));  // or GCC 12 keeps stride + u in memory for each u
+        const __m512 b0 = Weights::load(b, u, 0), b1 = Weights::load(b, u, 1);
+        Weights::prefetch(b, u);
+        if constexpr (leave) {
+          _mm512_store_ps(widened + u * kStripeColumns, b0);
+          _mm512_store_ps(widened + u * kStripeColumns + 16, b1);
+        }
 #pragma GCC unroll 12
-      for (int r = 0; r < rows; ++r) {
-        const __m512 x = _mm512_set1_ps(third_row[r / 3][r % 3 * stride + u]);
-        c[r][0] = _mm512_fmadd_ps(x, b0, c[r][0]);
-        c[r][1] = _mm512_fmadd_ps(x, b1, c[r][1]);
+        for (int r = 0; r < rows; ++r) {
+          const __m512 x = _mm512_set1_ps(third_row[r / 3][r % 3 * stride + u]);
+          c[r][0] = _mm512_fmadd_ps(x, b0, c[r][0]);
+          c[r][1] = _mm512_fmadd_ps(x, b1, c[r][1]);
+        }
+      }
+      b = Weights::advance(b);
+      if (leave) widened += kUnroll * kStripeColumns;
+#pragma GCC unroll 4
+      for (auto& pointer : third_row) {
+        pointer += kUnroll;
+        __asm__("" : "+r"(pointer));  // or GCC 12 keeps one counter and computes each row's address
       }
     }
 #pragma GCC unroll 4
-    for (auto& pointer : third_row) {
-      pointer += kUnroll;
-      __asm__("" : "+r"(pointer));  // or GCC 12 keeps one counter and computes each row's address
-    }
+    for (auto& pointer : third_row) pointer += to_next - kDepthUnit;
   }
 #pragma GCC unroll 12
   for (int r = 0; r < rows; ++r) {
     _mm512_store_ps(acc + r * 32, c[r][0]);
     _mm512_store_ps(acc + r * 32 + 16, c[r][1]);
   }
-  shared_prefetcher = prefetcher;
+  shared_ahead = ahead;
 }
 
-template <class Weights, class Element>
-inline void rows_from(std::int64_t row, std::int64_t end, const Part<Element>& part,
-                      Prefetcher& prefetcher) noexcept {
-  using Block = void (*)(const Part<Element>&, std::int64_t, float*, Prefetcher&) noexcept;
+template <class Weights, bool leave, class Ahead>
+inline void block_of(int rows, const Run<typename Weights::Element>& run, std::int64_t row,
+                     float* widened, Ahead& ahead) noexcept {
+  using Block =
+      void (*)(const Run<typename Weights::Element>&, std::int64_t, float*, Ahead&) noexcept;
   static constexpr Block kBlocks[kRows] = {
-      block<Weights, 1, false, Element>,  block<Weights, 2, false, Element>,
-      block<Weights, 3, false, Element>,  block<Weights, 4, false, Element>,
-      block<Weights, 5, false, Element>,  block<Weights, 6, false, Element>,
-      block<Weights, 7, false, Element>,  block<Weights, 8, false, Element>,
-      block<Weights, 9, false, Element>,  block<Weights, 10, false, Element>,
-      block<Weights, 11, false, Element>, block<Weights, 12, false, Element>};
-  for (; row < end; row += kRows) {
-    const std::int64_t rows = end - row < kRows ? end - row : kRows;
-    kBlocks[rows - 1](part, row, nullptr, prefetcher);
+      block<Weights, 1, leave, Ahead>,  block<Weights, 2, leave, Ahead>,
+      block<Weights, 3, leave, Ahead>,  block<Weights, 4, leave, Ahead>,
+      block<Weights, 5, leave, Ahead>,  block<Weights, 6, leave, Ahead>,
+      block<Weights, 7, leave, Ahead>,  block<Weights, 8, leave, Ahead>,
+      block<Weights, 9, leave, Ahead>,  block<Weights, 10, leave, Ahead>,
+      block<Weights, 11, leave, Ahead>, block<Weights, 12, leave, Ahead>};
+  kBlocks[rows - 1](run, row, widened, ahead);
+}
+
+// The rows of a block when `left` are to be done: a few would wait for their own sums.
+inline int rows_of_block(std::int64_t left) noexcept {
+  const std::int64_t blocks = (left + kRows - 1) / kRows;
+  return static_cast<int>((left + blocks - 1) / blocks);
+}
+
+inline void rows_from(std::int64_t row, std::int64_t end, const Run<float>& run,
+                      Prefetcher& prefetcher) noexcept {
+  while (row < end) {
+    const int rows = rows_of_block(end - row);
+    block_of<F32, false>(rows, run, row, nullptr, prefetcher);
+    row += rows;
   }
 }
 
-template <class Weights, class Element>
+template <class Weights>
 inline void all_rows(const GemmArgs& g) noexcept {
+  using Element = typename Weights::Element;
+  constexpr int kCalls = kDepthUnit / kUnroll * kSteps;  // of a prefetcher in a step
   const auto* panel = static_cast<const float*>(g.panel);
   const auto* stripe = static_cast<const Element*>(g.stripe);
-  Prefetcher prefetcher(g, (g.rows + kRows - 1) / kRows * (g.depth / kUnroll) * kSteps);
-  if (Weights::kWide || g.rows <= kRows) {
-    const Part<Element> whole{panel, g.panel_stride, stripe, g.depth, g.acc, g.accumulate};
-    return rows_from<Weights>(0, g.rows, whole, prefetcher);
-  }
-  alignas(64) float widened[kChunk * kStripeColumns];
-  for (std::int64_t k = 0; k < g.depth; k += kChunk) {
-    const std::int64_t depth = g.depth - k < kChunk ? g.depth - k : kChunk;
-    const bool accumulate = g.accumulate || k > 0;
-    const Part<Element> narrow{panel + k, g.panel_stride, Weights::at(stripe, k),
-                               depth,     g.acc,          accumulate};
-    const Part<float> wide{panel + k, g.panel_stride, widened, depth, g.acc, accumulate};
-    block<Weights, kRows, true>(narrow, 0, widened, prefetcher);
-    rows_from<F32>(kRows, g.rows, wide, prefetcher);
+  const std::int64_t steps = g.depth / kDepthUnit;
+  Prefetcher prefetcher(g, (g.rows + kRows - 1) / kRows * steps * kCalls);
+  if constexpr (!Weights::kRounds) {
+    const Run<float> run{panel, g.panel_stride, stripe,      Order(steps, 1),
+                         steps, g.acc,          g.accumulate};
+    rows_from(0, g.rows, run, prefetcher);
+  } else {
+    Run<Element> run{panel, g.panel_stride, stripe, Order(steps), steps, g.acc, g.accumulate};
+    if (g.rows <= kRows) {
+      RoundAhead<kStepLines / kCalls> ahead(g, run.order);
+      return block_of<Weights, false>(static_cast<int>(g.rows), run, 0, nullptr, ahead);
+    }
+    alignas(64) float widened[kChunkSteps * kDepthUnit * kStripeColumns];
+    const int first = rows_of_block(g.rows);
+    for (std::int64_t left = steps; left > 0; left -= run.steps) {
+      run.steps = left < kChunkSteps ? left : kChunkSteps;
+      block_of<Weights, true>(first, run, 0, widened, prefetcher);
+      const Run<float> wide{panel,     g.panel_stride, widened,       run.order,
+                            run.steps, g.acc,          run.accumulate};
+      rows_from(first, g.rows, wide, prefetcher);
+      for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+      run.accumulate = true;
+    }
   }
 }
 
 }  // namespace
 
-void gemm_f32_f32_avx512(const GemmArgs& g) noexcept { all_rows<F32, float>(g); }
-void gemm_bf16_f32_avx512(const GemmArgs& g) noexcept { all_rows<Bf16, std::uint16_t>(g); }
-void gemm_f16_f32_avx512(const GemmArgs& g) noexcept { all_rows<F16, std::uint16_t>(g); }
+void gemm_f32_f32_avx512(const GemmArgs& g) noexcept { all_rows<F32>(g); }
+void gemm_bf16_f32_avx512(const GemmArgs& g) noexcept { all_rows<Bf16>(g); }
+void gemm_f16_f32_avx512(const GemmArgs& g) noexcept { all_rows<F16>(g); }
 
 }  // namespace switchyard::gemm

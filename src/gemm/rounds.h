@@ -1,0 +1,94 @@
+#pragma once
+
+#include "gemm/gemm_kernel.h"
+
+// Internal linkage throughout: each ISA's kernels get a copy of their own.
+namespace switchyard::gemm {
+namespace {
+
+// With few rows memory is the limit, and each line of weights is wanted once. Fetched into L2 first
+// it would hold one of L1's 16 line buffers twice; so it goes to L1, 16 KiB ahead, and that is only
+// as fast as plain reading when the lines asked for one after another lie in eight streams, as
+// memory and the prefetcher of L2 like them. A round takes a step (2 KiB) of each stream while the
+// next round is fetched, line by line in turn:
+//
+//   stripe    | stream 0      | stream 1      | ... | stream 7      |
+//   round 0   | *             | *             |     | *             |   in L1, multiplied
+//   round 1   |   +           |   +           |     |   +           |   on its way to L1
+//
+// In other orders (one stream; a step of each stream at a time) the same instructions reach 0.55 to
+// 0.75 of what eight streams of plain loads read.
+
+constexpr std::int64_t kStepBytes = 2048;  // of weights
+constexpr int kStepLines = 32;
+
+/// The order of steps: of each stream one, then of each the next. Streams are equal parts of the
+/// stripe, as many as divide it up to eight. All rows of a product take it, few or many, fetched in
+/// rounds or not: what a row becomes does not depend on how many others its expert has.
+class Order {
+ public:
+  explicit Order(std::int64_t steps, std::int64_t most_streams = kMostStreams) noexcept
+      : streams_(most_streams) {
+    while (steps % streams_ != 0) --streams_;
+    rounds_ = steps / streams_;
+    stream_ = streams_;
+  }
+  std::int64_t streams() const noexcept { return streams_; }
+  std::int64_t rounds() const noexcept { return rounds_; }
+  std::int64_t position() const noexcept { return position_; }
+
+  inline void advance() noexcept {
+    position_ += rounds_;
+    if (--stream_ == 0) {
+      stream_ = streams_;
+      position_ += 1 - streams_ * rounds_;
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kMostStreams = 8;
+  std::int64_t streams_, rounds_;
+  std::int64_t stream_;
+  std::int64_t position_ = 0;
+};
+
+/// Fetches the weights of the next round into L1, `lines` at a time (they divide a step), and at
+/// the end those of the next stripe's first.
+template <int lines>
+class RoundAhead {
+ public:
+  RoundAhead(const GemmArgs& g, const Order& order) noexcept
+      : streams_(order.streams()),
+        stride_(order.rounds() * kStepBytes),
+        stream_(streams_),
+        left_((order.rounds() - 1) * streams_ * kStepLines),
+        next_(static_cast<const std::byte*>(g.stripe) + kStepBytes),
+        after_(g.prefetch) {
+    if (left_ == 0) next_ = after_;
+  }
+
+  inline void step() noexcept {
+    if (next_ == nullptr) return;
+    for (int line = 0; line < lines; ++line) {
+      __builtin_prefetch(next_, 0, 3);
+      next_ += stride_;
+      if (--stream_ == 0) {
+        stream_ = streams_;
+        next_ += kLine - streams_ * stride_;
+      }
+    }
+    if ((left_ -= lines) == 0) next_ = after_;
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64;
+  std::int64_t streams_;
+  std::int64_t stride_;
+  std::int64_t stream_;
+  std::int64_t left_;  ///< lines of this stripe
+  const std::byte* next_;
+  const std::byte* after_;
+};
+
+}  // namespace
+}  // namespace switchyard::gemm
