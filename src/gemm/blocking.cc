@@ -13,6 +13,8 @@ namespace {
 constexpr std::int64_t kVectorRows = 96;
 constexpr std::int64_t kVectorRowUnit = 48;  // blocks of 12 and of 6 rows, and tiles
 constexpr std::int64_t kMaxRows = 512;
+// Of tiles: whole chunks of the kernel for many rows, eight streams of that for few.
+constexpr std::int64_t kPartUnit = 512;
 
 std::int64_t round_down(std::int64_t n, std::int64_t unit) {
   return std::max(unit, n / unit * unit);
@@ -55,7 +57,7 @@ Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const Cach
   };
   const auto deepest = static_cast<std::int64_t>(2 * std::sqrt(static_cast<double>(elements)));
   const Blocking whole = with_depth(depth);
-  const Blocking parts = with_depth(equal_part(depth, round_down(deepest, kDepthUnit), kDepthUnit));
+  const Blocking parts = with_depth(equal_part(depth, round_down(deepest, kPartUnit), kPartUnit));
   return whole.rows * whole.depth <= elements && cost(whole) <= cost(parts) ? whole : parts;
 }
 

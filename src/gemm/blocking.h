@@ -26,7 +26,8 @@ struct Blocking {
 ///           whole depth    size / rows              weights pass once a block of rows
 ///           parts of it    size / rows + 16 / part  and partial sums of f32 are read and written
 ///                                                   once a part, with nothing to prefetch them
-///   depth   K or equal parts of at most 2 sqrt(P), which balances the two terms: what is cheaper
+///   depth   K or equal parts of at most 2 sqrt(P), which balances the two terms, in units of 512
+///           (the chunks of the kernel): what is cheaper
 Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSizes& caches);
 /// The same for panels of elements of `panel_size` bytes.
 Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const CacheSizes& caches);

@@ -142,6 +142,7 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
   const std::int64_t depth = round_up(weights_.depth(), kDepthUnit);
   const std::int64_t acc_rows = round_up(task.rows, kTileRows);
   const std::int64_t depth_bytes = weights_.stripe_bytes() / depth;
+  const std::byte* first = weights_.stripe(group.matrix, task.stripe_begin);
   for (std::int64_t k0 = 0; k0 < depth; k0 += blocking_.depth) {
     const std::int64_t k1 = std::min(depth, k0 + blocking_.depth);
     PanelShape shape(*kernel_, k1 - k0);
@@ -163,10 +164,10 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
       float* acc =
           acc_scratch + (partial_sums ? s - task.stripe_begin : s % kStripesTogether) * stripe_acc;
       const std::byte* weights = weights_.stripe(group.matrix, s) + k0 * depth_bytes;
-      // What comes after the last stripe is the first one of the thread's next task.
+      // After the last stripe comes the first one of the next part, or of the thread's next task.
       const std::byte* ahead = s + 1 < task.stripe_end ? weights + weights_.stripe_bytes()
-                               : k1 == depth           ? next
-                                                       : nullptr;
+                               : k1 < depth            ? first + k1 * depth_bytes
+                                                       : next;
       kernel_->run({.panel = panel,
                     .panel_stride = shape.stride(),
                     .stripe = weights,
