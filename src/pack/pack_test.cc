@@ -98,6 +98,48 @@ RC_GTEST_PROP(Pack, EveryKernelFollowsTheFormula, ()) {
   }
 }
 
+struct alignas(64) CacheLine {
+  std::byte at[64];
+};
+
+// Rows of whole lines are streamed to two places of a token side by side.
+RC_GTEST_PROP(Pack, TokensOfManyPlacesGoToWholeLines, ()) {
+  const auto seed = *rc::gen::arbitrary<std::uint64_t>();
+  const auto num_copies = *rc::gen::inRange<std::int64_t>(1, 20);
+  const auto row_lines = *rc::gen::inRange<std::int64_t>(1, 12);
+  const std::int64_t stride_lines = row_lines + *rc::gen::inRange<std::int64_t>(0, 3);
+  const auto in_shift = *rc::gen::inRange<std::int64_t>(0, 64);
+  const auto places = *rc::gen::element(1, 2, 3, 8);  // of a token in a row, padding among them
+  constexpr std::int64_t kTokens = 3;
+  const std::int64_t row_bytes = row_lines * 64, stride = stride_lines * 64;
+  const auto in = random_bytes(seed, in_shift + kTokens * row_bytes);
+  std::vector<std::int32_t> token, row(static_cast<std::size_t>(num_copies));
+  for (std::int64_t r = 0; r < num_copies; ++r) {
+    token.push_back(static_cast<std::int32_t>(r / places % (kTokens + 1)) - 1);
+  }
+  std::iota(row.rbegin(), row.rend(), 0);
+  const std::vector<CacheLine> poison(static_cast<std::size_t>(num_copies * stride_lines),
+                                      CacheLine{{std::byte{0x5a}}});
+  for (const Variant& variant : kVariants) {
+    if (!isa_is_available(variant.isa)) continue;
+    for (const bool bypass_cache : {false, true}) {
+      std::vector<CacheLine> out = poison, expected = poison;
+      auto* to = reinterpret_cast<std::byte*>(out.data());
+      auto* want = reinterpret_cast<std::byte*>(expected.data());
+      for (std::size_t r = 0; r < token.size(); ++r) {
+        for (std::int64_t i = 0; i < row_bytes; ++i) {
+          want[row[r] * stride + i] =
+              token[r] < 0 ? std::byte{0} : in[in_shift + token[r] * row_bytes + i];
+        }
+      }
+      variant.kernel({in.data() + in_shift, row_bytes, token.data(), to, stride, row_bytes,
+                      bypass_cache, row.data()},
+                     0, num_copies);
+      RC_ASSERT(std::memcmp(to, want, out.size() * sizeof(CacheLine)) == 0);
+    }
+  }
+}
+
 TEST(Pack, EveryIsaAndThreadCountGivesTheSameBits) {
   constexpr std::int64_t kTokens = 300, kRows = 900, kCols = 131;
   const DispatchPlan plan = any_rows(5, kTokens, kRows);
