@@ -103,7 +103,7 @@ TEST(GemmKernel, EveryVariantMatchesThePlainSum) {
     if (!isa_is_available(kernel.isa)) continue;
     for (const std::int64_t depth : {1, 32, 50, 256}) {
       for (const std::int64_t rows :
-           {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 24, 25, 32, 33, 70}) {
+           {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 20, 21, 25, 32, 33, 70}) {
         expect_plain_sums(kernel, depth, rows, 64);
       }
     }
@@ -120,7 +120,7 @@ TEST(GemmKernel, OtherRowsNeverChangeBits) {
       const Matrix w(kernel.weights, 40, depth, 2);
       Matrix x(kernel.panel, 90, depth, 1);
       const std::vector<float> many = products(kernel, x, w, 90, depth);
-      for (const std::int64_t rows : {1, 2, 3, 4, 6, 7, 11, 12, 13, 16, 17, 32, 40, 64, 80}) {
+      for (const std::int64_t rows : {1, 2, 3, 4, 6, 7, 11, 12, 13, 17, 20, 21, 32, 40, 64, 80}) {
         const std::vector<float> few = products(kernel, x, w, rows, depth);
         for (std::int64_t i = 0; i < rows * 32; ++i) {
           const auto at = static_cast<std::size_t>(i);

@@ -5,8 +5,8 @@
 #include "gemm/rounds.h"
 
 // Registers: 6 rows by 16 columns in 12 accumulators, 2 vectors of weights, 1 broadcast: 15 of 16.
-// A stripe's 32 columns are done as two halves, a cache line of each depth. Up to 3 rows take all
-// four vectors at once: fewer than 8 sums would wait for each other.
+// A stripe's 32 columns are done as two halves, a cache line of each depth. One or two rows
+// take all four vectors at once: fewer than 8 sums would wait for each other.
 //
 // Loads: one depth takes 2 vectors and 6 broadcasts, 4 cycles at two a cycle, for 12 FMAs, 6 cycles
 // at two a cycle. As in the AVX-512 kernel rows are addressed from every third one and 8 depths are
@@ -17,7 +17,7 @@
 // prefetched into L1 32 depths ahead, the next stripe into L2 a line every few depths.
 //
 // Widening bf16 and f16 takes 2 to 4 instructions a depth beside 12 FMAs: 0.73 and 0.77 of the
-// peak. So the first rows leave the weights behind as f32, kChunkSteps at a time, for the rows that
+// peak. So the first rows leave the weights behind as f32, a chunk at a time, for the rows that
 // follow.
 //
 // Up to 6 rows bf16 and f16 go straight from memory to L1 in rounds (rounds.h); both halves of
@@ -28,11 +28,14 @@ namespace switchyard::gemm {
 namespace {
 
 constexpr int kRows = 6;
-constexpr int kWholeRows = 3;  // with all columns at once
+constexpr int kWholeRows = 2;  // with all columns at once
 constexpr int kUnroll = 8;
 constexpr int kSteps = 2;                              // of a prefetcher in kUnroll depths
 constexpr int kCalls = kDepthUnit / kUnroll * kSteps;  // of a prefetcher in a step
-constexpr std::int64_t kChunkSteps = 16;  // 64 KiB of widened weights: L2, like the stripe itself
+// Widened weights of a chunk: 64 KiB, in L2 like the stripe itself; 16 KiB, in L1, for a few blocks
+// of rows, which read them too often to wait for L2 (7 rows 1.2, 12 rows 1.07 times as fast).
+constexpr std::int64_t kChunkSteps = 16, kShortChunkSteps = 4;
+constexpr std::int64_t kShortChunkRows = 24;
 constexpr std::int64_t kPassSteps = 4;
 
 /// at(): columns 16 half and up of a stripe; load(): the v-th 8 of them of the u-th depth of
@@ -128,14 +131,13 @@ inline void block(const Run<typename Weights::Element>& run, std::int64_t row, i
     if (Weights::kRounds) b = Weights::at(run.weights + position * (kStepBytes / 2), half);
     order.advance();
     const std::int64_t to_next = (order.position() - position) * kDepthUnit;
-#pragma GCC unroll 2
-    for (int line = 0; line < kDepthUnit; line += 16) {
-#pragma GCC unroll 6
-      for (int r = 0; r < rows; ++r) {
-        __builtin_prefetch(&third_row[r / 3][r % 3 * stride + to_next + line]);
-      }
-    }
     for (int k = 0; k < kDepthUnit; k += kUnroll) {
+      if (k % 16 == 0) {
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; ++r) {
+          __builtin_prefetch(&third_row[r / 3][r % 3 * stride + to_next]);
+        }
+      }
 #pragma GCC unroll 8
       for (int u = 0; u < kUnroll; ++u) {
         if (u % (kUnroll / kSteps) == 0) ahead.step();
@@ -206,8 +208,7 @@ inline void few_rows(const GemmArgs& g, Run<typename Weights::Element> run) noex
     using Block =
         void (*)(const Run<typename Weights::Element>&, std::int64_t, int, float*, Ahead&) noexcept;
     static constexpr Block kBlocks[kWholeRows] = {block<Weights, 1, 4, false, Ahead>,
-                                                  block<Weights, 2, 4, false, Ahead>,
-                                                  block<Weights, 3, 4, false, Ahead>};
+                                                  block<Weights, 2, 4, false, Ahead>};
     Ahead ahead(g, run.order);
     return kBlocks[g.rows - 1](run, 0, 0, nullptr, ahead);
   }
@@ -238,8 +239,9 @@ inline void all_rows(const GemmArgs& g) noexcept {
     if (g.rows <= kRows) return few_rows<Weights>(g, run);
     alignas(64) float widened[kChunkSteps * kDepthUnit * kStripeColumns];
     const int first = rows_of_block(g.rows);
+    const std::int64_t chunk = g.rows <= kShortChunkRows ? kShortChunkSteps : kChunkSteps;
     for (std::int64_t left = steps; left > 0; left -= run.steps) {
-      run.steps = left < kChunkSteps ? left : kChunkSteps;
+      run.steps = left < chunk ? left : chunk;
       const Run<float> wide{panel,     g.panel_stride, widened,       run.order,
                             run.steps, g.acc,          run.accumulate};
       for (int half = 0; half < 2; ++half) {

@@ -11,28 +11,30 @@
 // (pointer, + stride, + 2 strides) and 8 depths are unrolled, so that little integer arithmetic
 // competes with the FMAs for their ports.
 //
-// More than 12 rows: the accumulators stay in registers over the whole depth. A stripe (128 bytes a
-// depth) comes from L2 once for every 12 rows, 128 bytes in 12 cycles; 12 rows of the panel beside
-// it, 48 bytes in 12 cycles. Both are prefetched into L1, and a line of the next stripe into L2
-// every few depths. Of the peak, 144 rows of depth 2048, stripes in memory: 0.92 with eight lines
-// of the next stripe at a time, 0.97 evenly spaced, 0.985 with all of it. Keeping 128 or 256 depths
-// of the stripe in L1 instead loses 8 and 3%: accumulators are stored and loaded.
+// More than 20 rows, or f32: the accumulators stay in registers over the whole depth. A stripe (128
+// bytes a depth) comes from L2 once for every 12 rows, 128 bytes in 12 cycles; 12 rows of the panel
+// beside it, 48 bytes in 12 cycles. Both are prefetched into L1, and a line of the next stripe into
+// L2 every few depths. Of the peak, 144 rows of depth 2048, stripes in memory: 0.92 with eight
+// lines of the next stripe at a time, 0.97 evenly spaced, 0.985 with all of it. Keeping 128 or 256
+// depths of the stripe in L1 instead loses 8 and 3%: accumulators are stored and loaded.
 //
 // bf16 and f16 weights need 2 to 4 instructions more a depth, on the ports of the FMAs: 0.88 and
 // 0.80 of the peak. So the first rows widen them and leave them behind as f32, kChunkSteps at a
 // time, for the rows that follow.
 //
-// Up to 12 rows bf16 and f16 go straight from memory to L1 in rounds (rounds.h). Of what eight
-// streams of plain loads read, against fetching the next stripe into L2: 1 row 1.0 to 1.2 (0.8 to
-// 0.9), 4 rows 1.0 to 1.1 (0.75 to 0.85), 8 rows 0.68 (0.62); from 10 on the FMA units are the
-// limit.
+// Up to 20 rows bf16 and f16 go straight from memory to L1 in rounds (rounds.h), widened twice if
+// need be. Of what eight streams of plain loads read, against fetching the next stripe into L2: 1
+// and 2 rows 1.0 (0.84, 0.80), 4 rows 0.88 (0.74), 8 rows 0.68 (0.62), 13 rows 0.45 (0.37); from 6
+// on the FMA units are the limit.
 
 namespace switchyard::gemm {
 namespace {
 
 constexpr int kRows = 12;
+constexpr int kTwoBlocks = 20;
 constexpr int kUnroll = 8;
-constexpr int kSteps = 2;                 // of a prefetcher in kUnroll depths
+constexpr int kSteps = 2;                              // of a prefetcher in kUnroll depths
+constexpr int kCalls = kDepthUnit / kUnroll * kSteps;  // of a prefetcher in a step
 constexpr std::int64_t kChunkSteps = 16;  // 64 KiB of widened weights: L2, like the stripe itself
 
 /// load(): the weights of the u-th depth of kUnroll; advance(): to the next kUnroll; prefetch():
@@ -122,14 +124,13 @@ inline void block(const Run<typename Weights::Element>& run, std::int64_t row, f
     }
     order.advance();
     const std::int64_t to_next = (order.position() - position) * kDepthUnit;
-#pragma GCC unroll 2
-    for (int line = 0; line < kDepthUnit; line += 16) {
-#pragma GCC unroll 12
-      for (int r = 0; r < rows; ++r) {
-        __builtin_prefetch(&third_row[r / 3][r % 3 * stride + to_next + line]);
-      }
-    }
     for (int k = 0; k < kDepthUnit; k += kUnroll) {
+      if (k % 16 == 0) {
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; ++r) {
+          __builtin_prefetch(&third_row[r / 3][r % 3 * stride + to_next]);
+        }
+      }
 #pragma GCC unroll 8
       for (int u = 0; u < kUnroll; ++u) {
         if (u % (kUnroll / kSteps) == 0) ahead.step();
@@ -196,10 +197,23 @@ inline void rows_from(std::int64_t row, std::int64_t end, const Run<float>& run,
   }
 }
 
+// Two blocks of rows take a round of weights from L1, then the next.
+template <class Weights>
+inline void two_blocks(const GemmArgs& g, Run<typename Weights::Element> run) noexcept {
+  RoundAhead<kStepLines / kCalls / 2> ahead(g, run.order);
+  const int first = rows_of_block(g.rows);
+  run.steps = run.order.streams();
+  for (std::int64_t round = run.order.rounds(); round > 0; --round) {
+    block_of<Weights, false>(first, run, 0, nullptr, ahead);
+    block_of<Weights, false>(static_cast<int>(g.rows) - first, run, first, nullptr, ahead);
+    for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+    run.accumulate = true;
+  }
+}
+
 template <class Weights>
 inline void all_rows(const GemmArgs& g) noexcept {
   using Element = typename Weights::Element;
-  constexpr int kCalls = kDepthUnit / kUnroll * kSteps;  // of a prefetcher in a step
   const auto* panel = static_cast<const float*>(g.panel);
   const auto* stripe = static_cast<const Element*>(g.stripe);
   const std::int64_t steps = g.depth / kDepthUnit;
@@ -214,6 +228,7 @@ inline void all_rows(const GemmArgs& g) noexcept {
       RoundAhead<kStepLines / kCalls> ahead(g, run.order);
       return block_of<Weights, false>(static_cast<int>(g.rows), run, 0, nullptr, ahead);
     }
+    if (g.rows <= kTwoBlocks) return two_blocks<Weights>(g, run);
     alignas(64) float widened[kChunkSteps * kDepthUnit * kStripeColumns];
     const int first = rows_of_block(g.rows);
     for (std::int64_t left = steps; left > 0; left -= run.steps) {
