@@ -71,10 +71,10 @@ using QuantFn = void (*)(const QuantArgs&) noexcept;
 struct RowArgs {
   const void* x;
   std::int64_t cols, depth;
-  std::int64_t group;  ///< a multiple of 32 that divides depth
+  std::int64_t group;  ///< 32, or a multiple of 64; divides depth, a multiple of 64 too
   std::int8_t* out;
   std::int32_t* sums;
-  const void* next = nullptr;  ///< the row after this one, to be fetched meanwhile; may be null
+  PrefetchPairs prefetch = {};  ///< of rows that follow
 };
 
 using RowFn = float (*)(const RowArgs&) noexcept;

@@ -75,6 +75,18 @@ bool is_streamed(const MatrixView& out) noexcept {
 // 12.0, 36 KiB 17.4, 72 KiB 18.1, 144 KiB 18.2, 288 KiB 17.6.
 constexpr std::int64_t kUnitBytes = 144 << 10;
 
+// Rows are fetched by blocks of so many while those of the block before are quantised.
+constexpr std::int64_t kMostRowsAhead = 16;
+
+/// Of `bytes` bytes at `from` the share of number `part` of `parts`.
+PrefetchPairs share_of(const std::byte* from, std::int64_t bytes, std::int64_t part,
+                       std::int64_t parts) noexcept {
+  constexpr std::int64_t kPair = PrefetchPairs::kPair, kRow = PrefetchPairs::kStreams * kPair;
+  const std::int64_t pairs = (bytes + kRow - 1) / kRow;
+  const std::int64_t begin = pairs * part / parts, end = pairs * (part + 1) / parts;
+  return {from + begin * kPair, pairs * kPair, end - begin};
+}
+
 /// How many stripes a kernel multiplies with `rows` rows in one call.
 std::int64_t stripes_at_once(const QuantKernel& kernel, std::int64_t rows) noexcept {
   return rows <= kernel.stripe_rows ? kernel.stripes : 1;
@@ -154,15 +166,24 @@ QuantRows QuantProduct::take_rows(Arena::Scope& scope, std::int64_t rows) const 
 void QuantProduct::quantize(const ConstMatrixView& x, std::int64_t begin, std::int64_t end,
                             const QuantRows& out, std::int64_t out_begin) const noexcept {
   const RowFn quantize_row = quantize_row_[static_cast<std::size_t>(x.dtype)];
+  const std::int64_t row_bytes = x.row_stride * static_cast<std::int64_t>(size_of(x.dtype));
+  std::int64_t block = begin, block_rows = 1;
   for (std::int64_t r = begin; r < end; ++r) {
+    if (r == block + block_rows) {
+      block = r;
+      block_rows = std::min(2 * block_rows, kMostRowsAhead);
+    }
+    const std::int64_t next = std::min(end, block + block_rows);
+    const std::int64_t ahead = std::min({end - next, 2 * block_rows, kMostRowsAhead});
     const std::int64_t to = out_begin + r - begin;
-    out.scales[to] = quantize_row({.x = x.row(r),
-                                   .cols = x.cols,
-                                   .depth = weights_.depth(),
-                                   .group = weights_.group(),
-                                   .out = out.data + to * out.stride,
-                                   .sums = out.sums + to * out.groups,
-                                   .next = r + 1 < end ? x.row(r + 1) : nullptr});
+    out.scales[to] = quantize_row(
+        {.x = x.row(r),
+         .cols = x.cols,
+         .depth = weights_.depth(),
+         .group = weights_.group(),
+         .out = out.data + to * out.stride,
+         .sums = out.sums + to * out.groups,
+         .prefetch = share_of(x.row(next), ahead * row_bytes, r - block, next - block)});
   }
 }
 
@@ -270,7 +291,6 @@ QuantProduct::Rows QuantProduct::gather(const Call& call, const Group& group, co
 
 PrefetchPairs QuantProduct::prefetch_of(const Task& task, std::int64_t matrix, std::int64_t s,
                                         const Ahead& ahead) const noexcept {
-  constexpr std::int64_t kPair = PrefetchPairs::kPair, kRow = PrefetchPairs::kStreams * kPair;
   const std::int64_t most = std::max<std::int64_t>(1, kUnitBytes / weights_.stripe_bytes());
   const std::int64_t unit = task.stripe_begin + (s - task.stripe_begin) / most * most;
   const std::int64_t stripes = std::min(most, task.stripe_end - unit);
@@ -279,9 +299,7 @@ PrefetchPairs QuantProduct::prefetch_of(const Task& task, std::int64_t matrix, s
   const std::byte* from = is_last ? ahead.stripe : weights_.stripe(matrix, next);
   if (from == nullptr) return {};
   const std::int64_t count = std::min(most, is_last ? ahead.stripes : task.stripe_end - next);
-  const std::int64_t pairs = (count * weights_.stripe_bytes() + kRow - 1) / kRow;
-  const std::int64_t begin = pairs * (s - unit) / stripes, end = pairs * (s - unit + 1) / stripes;
-  return {from + begin * kPair, pairs * kPair, end - begin};
+  return share_of(from, count * weights_.stripe_bytes(), s - unit, stripes);
 }
 
 void QuantProduct::run_task(const Call& call, const Group& group, const Task& task,
