@@ -50,6 +50,10 @@ std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale
   const std::int64_t done =
       topk({logits_of(input, block.begin), input.logits.row_stride, block.count, num_experts,
             block.k, scale, block.expert, block.weight, max, sum, block.share});
+  // Without a branch on each row, as nearly all are finite.
+  bool is_finite = true;
+  for (int row = 0; row < done; ++row) is_finite &= std::fabs(max[row]) < kInfinity;
+  if (is_finite) return done < block.count ? block.begin + done : -1;
   for (int row = 0; row < done; ++row) {
     if (max[row] == -kInfinity) return block.begin + row;
   }

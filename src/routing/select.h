@@ -77,14 +77,21 @@ void for_token_blocks(Context& context, const RouterInput& input, int k, int blo
   FirstBad bad;
   pool_of(context).for_ranges(
       input.logits.rows, block, [&](std::int64_t begin, std::int64_t end, int thread) {
+        // A block late: experts that were just written to memory that no cache holds cannot be read
+        // before their lines are there.
+        const auto after = [&](std::int64_t t) {
+          const int count = static_cast<int>(std::min<std::int64_t>(block, end - t));
+          fused.after(count, routing.expert.data() + t * k, thread);
+        };
         for (std::int64_t t = begin; t < end; t += block) {
           const int count = static_cast<int>(std::min<std::int64_t>(block, end - t));
           fused.before(t, end, thread);
           set_token_begins(routing, t, t + count, k);
           const std::int64_t token = route_block(t, count, thread);
           if (token >= 0) return bad.note(token);
-          fused.after(count, routing.expert.data() + t * k, thread);
+          if (t > begin) after(t - block);
         }
+        after(begin + (end - begin - 1) / block * block);
       });
   bad.throw_if_any(input);
   fused.done();
