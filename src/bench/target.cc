@@ -11,9 +11,10 @@ namespace switchyard {
 namespace {
 
 const std::vector<Target>& all_targets() {
-  static const std::vector<Target> all = {
-      topk_target(),     router_target(), plan_target(),     pack_target(),    combine_target(),
-      dispatch_target(), perm_target(),   capacity_target(), experts_target(), layer_target()};
+  static const std::vector<Target> all = {topk_target(),        router_target(), plan_target(),
+                                          select_plan_target(), pack_target(),   combine_target(),
+                                          dispatch_target(),    perm_target(),   capacity_target(),
+                                          experts_target(),     layer_target()};
   return all;
 }
 

@@ -9,6 +9,7 @@ namespace switchyard {
 Target topk_target();
 Target router_target();
 Target plan_target();
+Target select_plan_target();
 Target pack_target();
 Target combine_target();
 Target dispatch_target();

@@ -89,13 +89,30 @@ TEST(Targets, MeasureATrace) {
     Cell cell = small_cell(target.name, target.implementations[0]);
     cell.routing = "trace:" + path;
     const Record record = run({cell})[0];
-    if (target.name == "topk" || target.name == "router") {
+    if (target.name == "topk" || target.name == "router" || target.name == "select_plan") {
       EXPECT_EQ(record["error_code"], "invalid_argument") << record.dump();
     } else {
       expect_measured(record);
       EXPECT_EQ(record["experts_active"], 5);
       EXPECT_FALSE(record.contains("t_logit_ms"));
       EXPECT_FALSE(record.contains("t_select_ms"));
+    }
+  }
+}
+
+TEST(Targets, SelectPlanIsSelectionAndPlan) {
+  for (const Layout layout : {Layout::compact, Layout::capacity, Layout::block}) {
+    for (const char* impl : {"fused_select", "naive_topk"}) {
+      Cell cell = small_cell("select_plan", impl);
+      cell.layout = layout;
+      cell.capacity_factor = 0.7;
+      cell.drop_policy = DropPolicy::probs;
+      const Record record = run({cell})[0];
+      expect_measured(record);
+      EXPECT_TRUE(record.contains("t_select_ms")) << record.dump();
+      EXPECT_TRUE(record.contains("t_plan_ms")) << record.dump();
+      EXPECT_EQ(record["bytes"].get<double>(),
+                4.0 * static_cast<double>(cell.tokens) * cell.experts);
     }
   }
 }
