@@ -157,8 +157,8 @@ std::vector<double> RawExperts::quantized_reference(Context& context, bool dequa
 
 double expert_tolerance(const Cell& cell) {
   const DType dtype = cell.weights.quant ? DType::bf16 : cell.dtype;
-  // Of small groups joined to one scale of 8 bits: docs/numerics.md.
-  const bool joins = cell.weights.quant == QuantFormat::int4 && cell.quant.group < 128;
+  // Of groups joined to one scale of 8 bits: docs/numerics.md.
+  const bool joins = cell.weights.quant == QuantFormat::int4;
   return layer_tolerance(dtype, cell.weights.dtype, cell.hidden, cell.ffn) +
          (joins ? 8.0 / 127 / 4 : 0.0);
 }

@@ -67,7 +67,7 @@ class ExpertReference {
 
 /// layer_tolerance of the cell's types. Of integer weights that of bf16, whatever the activations:
 /// a sum that falls on the other side of a step between two int8 values is off by a whole step. Of
-/// int4 in groups below 128 more, since they may be joined (docs/numerics.md).
+/// int4 more, since its groups may be joined (docs/numerics.md).
 double expert_tolerance(const Cell& cell);
 
 /// Bytes of the weights that RawExperts holds without anything to spare.

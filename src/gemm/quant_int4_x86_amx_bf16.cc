@@ -8,20 +8,23 @@
 //
 //   tiles  0-3 sums: 2 row tiles x 2 column tiles, or of up to 16 rows 2 steps x 2 column tiles
 //          4-5 activations   6-7 weights
-//   L1     weights 16 KiB, sums of two batches of two steps 16 KiB, f32 totals of 32 rows 4 KiB
+//   L1     weights 16 KiB, sums 8 KiB (of few rows two batches of two steps, 16 KiB)
 //
-// A step is the depth of one scale. Its sums are stored and folded into f32 totals, in the order of
-// portable and so to the same bits; the fold of a batch runs beside the products of the next one.
-// Tiles multiply on the port of the second vector unit, so what is beside them takes two cycles for
-// 16 sums, and the store of the four tiles 64 cycles in which none multiply. One core, 256 rows of
-// depth 2048, microseconds: products 8.1, unpacking 0.4, stores 3.9 and folds for groups of 128;
-// twice those two for groups of 64, which is slower than bf16. So, where rows are many, groups of
-// 32 and 64 are brought to one scale a chunk, and their sums folded once:
+// Up to 16 rows a step is the depth of one scale. Its sums are stored and folded into f32 totals,
+// in the order of portable and so to the same bits; the fold of a batch runs beside the products of
+// the next one.
+//
+// Beside a step of four products, 64 cycles, there is room for some 24 vector instructions. Folding
+// the sums of 32 rows takes 128, more than steps as short as a group leave room for: with groups of
+// 128 it took half the time of the products, with smaller ones all of it. So, where rows are many,
+// groups are brought to one scale a chunk, and their sums folded once:
 //
 //   S = max |s| max(8, z, 15 - z) / 127 of the chunk's groups      (z = 8 without zero points)
 //   b = round((u - z) s / S), a signed byte, S b off by 0.52 S at most
 //
-// in 22 instructions for 128 weights, by fixed-point products of 16 bits.
+// in 22 instructions for 128 weights, by fixed-point products of 16 bits. The sums of a pair of row
+// tiles stay in their tiles until the first step of the next pair stores them, each just before it
+// uses the tile (see quant_kernel_x86_amx_bf16.cc), and are folded beside the steps that follow.
 
 namespace switchyard::gemm {
 namespace {
@@ -29,7 +32,9 @@ namespace {
 constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kTileBytes = 1024;
 constexpr std::int64_t kChunk = 512;
-constexpr std::int64_t kStepBytes = 4 * kTileBytes;
+constexpr std::int64_t kStepBytes = 2 * kTileBytes;  // of few rows, their sums
+constexpr std::int64_t kSumsStride = 2 * kLine;      // of many
+constexpr int kFoldedRows = 3;                       // beside a step
 
 struct alignas(64) TileConfig {
   std::uint8_t palette;
@@ -117,7 +122,7 @@ inline __m512i in_both_halves(__m512 x) noexcept {
 
 // The same with all groups of the chunk brought to one scale, joined[32].
 template <int kGroup>
-inline void unpack_joined(const QuantArgs& q, std::int64_t k0, std::int64_t k1, std::byte* out,
+inline void unpack_groups(const QuantArgs& q, std::int64_t k0, std::int64_t k1, std::byte* out,
                           float* joined) noexcept {
   const Scales scales(q);
   const __m512i top = _mm512_set1_epi16(static_cast<short>(0xf000));
@@ -132,7 +137,8 @@ inline void unpack_joined(const QuantArgs& q, std::int64_t k0, std::int64_t k1, 
     inverse[h] = _mm512_maskz_div_ps(any, _mm512_set1_ps(1), unit);
   }
   const std::byte* codes = q.stripe + k0 * 16;
-  for (std::int64_t k = k0; k < k1; k += kGroup) {
+  constexpr int kPart = kGroup < 64 ? kGroup : 64;
+  for (std::int64_t k = k0; k < k1; k += kPart) {
     std::byte* to = out + (k - k0) / 64 * 2 * kTileBytes + (k - k0) % 64 / 4 * kLine;
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
@@ -151,7 +157,7 @@ inline void unpack_joined(const QuantArgs& q, std::int64_t k0, std::int64_t k1, 
                                          _mm512_slli_epi16(odd, 1), 0xca);
       };
 #pragma GCC unroll 8
-      for (int i = 0; i < kGroup / 8; ++i) {
+      for (int i = 0; i < kPart / 8; ++i) {
         const __m512i u = _mm512_xor_si512(_mm512_loadu_si512(codes + (2 * i + h) * kLine), sign);
         const __m512i first = steps(_mm512_slli_epi16(u, 12));
         const __m512i second = steps(_mm512_and_si512(_mm512_slli_epi16(u, 4), top));
@@ -162,21 +168,26 @@ inline void unpack_joined(const QuantArgs& q, std::int64_t k0, std::int64_t k1, 
         _mm512_store_si512(line + kLine, bytes(third, fourth));
       }
     }
-    codes += kGroup * 16;
+    codes += kPart * 16;
   }
 }
 
-// A part of the depth, unpacked.
+inline void unpack_joined(const QuantArgs& q, std::int64_t k0, std::int64_t k1, std::byte* out,
+                          float* joined) noexcept {
+  if (q.group == 32) return unpack_groups<32>(q, k0, k1, out, joined);
+  if (q.group == 64) return unpack_groups<64>(q, k0, k1, out, joined);
+  unpack_groups<128>(q, k0, k1, out, joined);
+}
+
+// A part of the depth, unpacked for up to 16 rows.
 struct Chunk {
   const std::byte* weights;  // B tiles, two column tiles in turn
-  const std::byte* scales;   // [steps][32] f16 or f32
+  const std::byte* scales;   // [steps][32] f16
   std::int64_t steps;
-  std::int64_t tiles;  // of depth, in a step
-  bool is_first;       // part of the depth
-  std::byte* sums;     // two batches of two steps of [row tile][column tile][16][16] integers
+  bool is_first;    // part of the depth
+  std::byte* sums;  // two batches of two steps of [column tile][16][16] integers, kStepBytes apart
 };
 
-// Rows of one or two row tiles.
 struct Rows {
   const std::int8_t* a;
   std::int64_t stride;
@@ -189,22 +200,20 @@ inline std::byte* sums_of(const Chunk& chunk, std::int64_t step) noexcept {
   return chunk.sums + step % 4 * kStepBytes;
 }
 
-// Adds what the batch of steps [step, step + 2) gave to `kRows` rows of a row tile.
-template <int kRows, bool kJoined>
-inline void fold_tile(const Chunk& chunk, std::int64_t step, std::int64_t tile,
-                      float* acc) noexcept {
+// Adds what the batch of steps [step, step + 2) gave to `kRows` rows.
+template <int kRows>
+inline void fold_batch(const Chunk& chunk, std::int64_t step, float* acc) noexcept {
   const bool has_second = step + 1 < chunk.steps;
   const bool is_new = chunk.is_first && step == 0;
   const auto scale_of = [&](std::int64_t of, int h) __attribute__((always_inline)) {
     const std::int64_t at = of * kStripeColumns + h * 16;
-    return kJoined ? _mm512_load_ps(chunk.scales + at * 4)
-                   : _mm512_cvtph_ps(_mm256_loadu_si256(
-                         reinterpret_cast<const __m256i*>(chunk.scales + at * 2)));
+    return _mm512_cvtph_ps(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(chunk.scales + at * 2)));
   };
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
-    const std::byte* sums = sums_of(chunk, step) + (tile * 2 + h) * kTileBytes;
-    float* to = acc + tile * kTileRows * kStripeColumns + h * 16;
+    const std::byte* sums = sums_of(chunk, step) + h * kTileBytes;
+    float* to = acc + h * 16;
     const __m512 first = scale_of(step, h);
     const auto term = [](const std::byte* from) __attribute__((always_inline)) {
       return _mm512_cvtepi32_ps(_mm512_load_si512(from));
@@ -237,57 +246,6 @@ inline void scale_rows(const Rows& rows) noexcept {
   }
 }
 
-// Two row tiles: one is folded beside each of the next batch's steps. Where there is only one, it
-// is multiplied twice.
-template <bool kJoined>
-inline void pair_of_row_tiles(const Chunk& chunk, const Rows& rows,
-                              Prefetcher& prefetcher) noexcept {
-  const bool has_two = rows.count > kTileRows;
-  const std::int8_t *a = rows.a, *a1 = has_two ? a + kTileRows * rows.stride : a;
-  const std::byte* b = chunk.weights;
-  _tile_stream_loadd(4, a, rows.stride);
-  _tile_loadd(6, b, kLine);
-  _tile_loadd(7, b + kTileBytes, kLine);
-  _tile_stream_loadd(5, a1, rows.stride);
-  for (std::int64_t step = 0; step < chunk.steps; ++step) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (std::int64_t tile = 0; tile < chunk.tiles; ++tile) {  // ends with loads for the next step
-      a += kQuantDepthUnit;
-      a1 += kQuantDepthUnit;
-      b += 2 * kTileBytes;
-      _tile_dpbssd(0, 4, 6);
-      _tile_dpbssd(1, 4, 7);
-      _tile_stream_loadd(4, a, rows.stride);
-      _tile_dpbssd(2, 5, 6);
-      _tile_loadd(6, b, kLine);
-      _tile_dpbssd(3, 5, 7);
-      _tile_loadd(7, b + kTileBytes, kLine);
-      _tile_stream_loadd(5, a1, rows.stride);
-      prefetcher.step();
-    }
-    if (step >= 2 && (has_two || step % 2 == 0)) {
-      fold_tile<kTileRows, kJoined>(chunk, step / 2 * 2 - 2, step % 2, rows.acc);
-    }
-    std::byte* sums = sums_of(chunk, step);
-    fence();
-    _tile_stored(0, sums, kLine);
-    _tile_stored(1, sums + kTileBytes, kLine);
-    _tile_stored(2, sums + 2 * kTileBytes, kLine);
-    _tile_stored(3, sums + 3 * kTileBytes, kLine);
-    fence();
-  }
-  const std::int64_t last = (chunk.steps - 1) / 2 * 2;
-  fold_tile<kTileRows, kJoined>(chunk, last, 0, rows.acc);
-  if (!has_two) return;
-  if (last + 1 == chunk.steps && last > 0) {  // the second lacks the batch before
-    fold_tile<kTileRows, kJoined>(chunk, last - 2, 1, rows.acc);
-  }
-  fold_tile<kTileRows, kJoined>(chunk, last, 1, rows.acc);
-}
-
 // One row tile: both steps of a batch at once.
 template <int kRows, int kTiles, int kDepth>
 inline void single_row_tile(const Chunk& chunk, const Rows& rows, Prefetcher& prefetcher) noexcept {
@@ -316,7 +274,7 @@ inline void single_row_tile(const Chunk& chunk, const Rows& rows, Prefetcher& pr
     }
     a += kTiles * kDepth;
     b += kTiles * 2 * kTile;
-    if (step > 0) fold_tile<kRows, false>(chunk, step - 2, 0, rows.acc);
+    if (step > 0) fold_batch<kRows>(chunk, step - 2, rows.acc);
     std::byte* sums = sums_of(chunk, step);
     fence();
     _tile_stored(0, sums, kLine);
@@ -326,7 +284,7 @@ inline void single_row_tile(const Chunk& chunk, const Rows& rows, Prefetcher& pr
     fence();
     prefetcher.step();
   }
-  fold_tile<kRows, false>(chunk, (chunk.steps - 1) / 2 * 2, 0, rows.acc);
+  fold_batch<kRows>(chunk, (chunk.steps - 1) / 2 * 2, rows.acc);
 }
 
 // Up to 16 rows: exact steps of `kTiles` tiles of depth `kDepth`.
@@ -339,7 +297,7 @@ inline void few_rows(const QuantArgs& q) noexcept {
   for (std::int64_t k = q.k_begin; k < q.k_end; k += kChunk) {
     const std::int64_t end = k + kChunk < q.k_end ? k + kChunk : q.k_end;
     const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2 + k / kStep * 64;
-    const Chunk chunk{q.scratch, scales, (end - k) / kStep, kTiles, k == 0, sums};
+    const Chunk chunk{q.scratch, scales, (end - k) / kStep, k == 0, sums};
     unpack(q, k, end, kDepth, q.scratch);
     fence();
     const Rows rows{q.panel + k, q.panel_stride, q.rows, q.acc, q.row_scale};
@@ -353,43 +311,164 @@ inline void few_rows(const QuantArgs& q) noexcept {
   if (kDepth < kQuantDepthUnit) configure(kQuantDepthUnit);
 }
 
-// Groups of 128 exactly, smaller ones joined.
-template <bool kJoined>
+// A pair of row tiles' part of the depth, and where its sums go.
+struct Pair {
+  const std::int8_t* a;
+  std::int64_t stride;
+  std::int64_t rows;    // of both tiles; of one, it is multiplied twice
+  std::int64_t steps;   // of 64
+  std::byte* sums;      // [32][32] integers, for a while
+  const float* scales;  // [32]
+  float* acc;
+  bool onto;               // what is in acc
+  const float* row_scale;  // [rows], null before the end of the depth
+};
+
+// Adds the stored sums of a pair to its acc, a row at a time.
+class Folding {
+ public:
+  explicit Folding(const Pair& pair) noexcept
+      : first_(_mm512_load_ps(pair.scales)),
+        second_(_mm512_load_ps(pair.scales + 16)),
+        before_(pair.onto ? 0xffff : 0),
+        sums_(pair.sums),
+        acc_(pair.acc),
+        row_scale_(pair.row_scale),
+        left_(pair.rows) {}
+
+  inline void row() noexcept {
+    if (left_ <= 0) return;
+    const __m512 a = _mm512_cvtepi32_ps(_mm512_load_si512(sums_));
+    const __m512 b = _mm512_cvtepi32_ps(_mm512_load_si512(sums_ + kLine));
+    __m512 first = _mm512_fmadd_ps(a, first_, _mm512_maskz_load_ps(before_, acc_));
+    __m512 second = _mm512_fmadd_ps(b, second_, _mm512_maskz_load_ps(before_, acc_ + 16));
+    if (row_scale_ != nullptr) {
+      const __m512 scale = _mm512_set1_ps(*row_scale_++);
+      first = _mm512_mul_ps(first, scale);
+      second = _mm512_mul_ps(second, scale);
+    }
+    _mm512_store_ps(acc_, first);
+    _mm512_store_ps(acc_ + 16, second);
+    sums_ += kSumsStride;
+    acc_ += kStripeColumns;
+    --left_;
+  }
+  inline void all() noexcept {
+    while (left_ > 0) row();
+  }
+
+ private:
+  __m512 first_, second_;
+  __mmask16 before_;
+  const std::byte* sums_;
+  float* acc_;
+  const float* row_scale_;
+  std::int64_t left_;
+};
+
+inline void store_sums(std::byte* sums) noexcept {
+  _tile_stored(0, sums, kSumsStride);
+  _tile_stored(1, sums + kLine, kSumsStride);
+  _tile_stored(2, sums + kTileRows * kSumsStride, kSumsStride);
+  _tile_stored(3, sums + kTileRows * kSumsStride + kLine, kSumsStride);
+  fence();
+}
+
+// Leaves the sums in tiles 0 to 3; stores and folds those of the pair before, if there is one.
+inline void pair_of_row_tiles(const Pair& pair, const std::byte* weights, const Pair* before,
+                              Prefetcher& prefetcher) noexcept {
+  const std::int8_t *a = pair.a, *a1 = pair.rows > kTileRows ? a + kTileRows * pair.stride : a;
+  const std::byte* b = weights;
+  _tile_stream_loadd(4, a, pair.stride);
+  _tile_loadd(6, b, kLine);
+  _tile_loadd(7, b + kTileBytes, kLine);
+  _tile_stream_loadd(5, a1, pair.stride);
+  std::byte* sums = before != nullptr ? before->sums : nullptr;
+  if (sums != nullptr) _tile_stored(0, sums, kSumsStride);
+  _tile_zero(0);
+  _tile_dpbssd(0, 4, 6);
+  if (sums != nullptr) _tile_stored(1, sums + kLine, kSumsStride);
+  _tile_zero(1);
+  _tile_dpbssd(1, 4, 7);
+  if (sums != nullptr) _tile_stored(2, sums + kTileRows * kSumsStride, kSumsStride);
+  _tile_zero(2);
+  _tile_dpbssd(2, 5, 6);
+  if (sums != nullptr) _tile_stored(3, sums + kTileRows * kSumsStride + kLine, kSumsStride);
+  _tile_zero(3);
+  _tile_dpbssd(3, 5, 7);
+  prefetcher.step();
+  fence();
+  const auto next_step = [&]() __attribute__((always_inline)) {
+    a += kQuantDepthUnit;
+    a1 += kQuantDepthUnit;
+    b += 2 * kTileBytes;
+  };
+  next_step();
+  _tile_stream_loadd(4, a, pair.stride);
+  _tile_loadd(6, b, kLine);
+  _tile_loadd(7, b + kTileBytes, kLine);
+  _tile_stream_loadd(5, a1, pair.stride);
+  Folding folding(before != nullptr ? *before : pair);
+  for (std::int64_t left = pair.steps - 2; left > 0; --left) {
+    next_step();
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(1, 4, 7);
+    _tile_stream_loadd(4, a, pair.stride);
+    _tile_dpbssd(2, 5, 6);
+    _tile_loadd(6, b, kLine);
+    _tile_dpbssd(3, 5, 7);
+    _tile_loadd(7, b + kTileBytes, kLine);
+    _tile_stream_loadd(5, a1, pair.stride);
+    prefetcher.step();
+    if (before == nullptr) continue;
+    for (int row = 0; row < kFoldedRows; ++row) folding.row();
+  }
+  _tile_dpbssd(0, 4, 6);
+  _tile_dpbssd(1, 4, 7);
+  _tile_dpbssd(2, 5, 6);
+  _tile_dpbssd(3, 5, 7);
+  prefetcher.step();
+  if (before != nullptr) folding.all();
+  fence();
+}
+
+// Groups joined.
 inline void many_rows(const QuantArgs& q) noexcept {
   constexpr std::int64_t kPair = 2 * kTileRows;
   std::byte* sums = q.scratch + kChunk * kStripeColumns;
-  std::byte* joined = sums + 4 * kStepBytes;
+  auto* joined = reinterpret_cast<float*>(sums + 2 * kTileRows * kSumsStride);
   const std::int64_t pairs = (q.rows + kPair - 1) / kPair;
   Prefetcher prefetcher(q.prefetch, pairs * (q.k_end - q.k_begin) / kQuantDepthUnit);
+  Pair before;
+  bool has_before = false;
   for (std::int64_t k = q.k_begin; k < q.k_end; k += kChunk) {
     const std::int64_t end = k + kChunk < q.k_end ? k + kChunk : q.k_end;
-    const std::int64_t step = kJoined ? end - k : q.group;
-    const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2 + k / q.group * 64;
-    const Chunk chunk{q.scratch,        kJoined ? joined : scales,
-                      (end - k) / step, step / kQuantDepthUnit,
-                      k == 0,           sums};
-    if (kJoined) {
-      auto* to = reinterpret_cast<float*>(joined);
-      q.group == 32 ? unpack_joined<32>(q, k, end, q.scratch, to)
-                    : unpack_joined<64>(q, k, end, q.scratch, to);
-    } else {
-      unpack(q, k, end, kQuantDepthUnit, q.scratch);
-    }
+    float* scales = joined + k / kChunk % 2 * kStripeColumns;  // the last pair needs those before
+    unpack_joined(q, k, end, q.scratch, scales);
     fence();
     for (std::int64_t r = 0; r < q.rows; r += kPair) {
-      const Rows rows{q.panel + r * q.panel_stride + k, q.panel_stride,
-                      q.rows - r < kPair ? q.rows - r : kPair, q.acc + r * kStripeColumns,
-                      q.row_scale + r};
-      pair_of_row_tiles<kJoined>(chunk, rows, prefetcher);
-      if (end == q.depth) scale_rows(rows);
+      const Pair pair{.a = q.panel + r * q.panel_stride + k,
+                      .stride = q.panel_stride,
+                      .rows = q.rows - r < kPair ? q.rows - r : kPair,
+                      .steps = (end - k) / kQuantDepthUnit,
+                      .sums = sums,
+                      .scales = scales,
+                      .acc = q.acc + r * kStripeColumns,
+                      .onto = k > 0,
+                      .row_scale = end == q.depth ? q.row_scale + r : nullptr};
+      pair_of_row_tiles(pair, q.scratch, has_before ? &before : nullptr, prefetcher);
+      before = pair;
+      has_before = true;
     }
   }
+  store_sums(sums);
+  Folding(before).all();
 }
 
 }  // namespace
 
 void quant_int4_amx_bf16(const QuantArgs& q) noexcept {
-  if (q.rows > kTileRows) return q.group == 128 ? many_rows<false>(q) : many_rows<true>(q);
+  if (q.rows > kTileRows) return many_rows(q);
   if (q.group == 128) return few_rows<2, 64>(q);
   if (q.group == 64) return few_rows<1, 64>(q);
   few_rows<1, 32>(q);

@@ -28,8 +28,7 @@ inline constexpr std::int64_t kQuantScratchBytes = 36 << 10;
 /// over k in [0, depth), in parts [k_begin, k_end): acc holds something of the kernel's own between
 /// parts, and the result after the last. acc is [rows rounded up to 16, 32] f32, 64-byte aligned.
 /// The sum over k is an exact integer; z is taken off with the rows' own sums. The int4 kernel for
-/// AMX, given more than 16 rows and groups below 128, first brings the groups of 512 to one scale
-/// (docs/numerics.md).
+/// AMX, given more than 16 rows, first brings the groups of 512 to one scale (docs/numerics.md).
 ///
 /// A stripe holds 32 columns, each part contiguous, the whole a multiple of 64 bytes:
 ///   int8  codes  (k, j) at [k / 64][j / 16][k % 64 / 4][j % 16][k % 4]: the AMX B tile, twice
