@@ -201,16 +201,18 @@ inline void rows_from(std::int64_t row, std::int64_t end, const Run<float>& run,
   }
 }
 
+// One or two rows, all columns of them.
+template <class Weights, class Ahead>
+inline void whole_rows(std::int64_t rows, const Run<typename Weights::Element>& run,
+                       Ahead ahead) noexcept {
+  if (rows == 1) return block<Weights, 1, 4, false, Ahead>(run, 0, 0, nullptr, ahead);
+  block<Weights, 2, 4, false, Ahead>(run, 0, 0, nullptr, ahead);
+}
+
 template <class Weights>
 inline void few_rows(const GemmArgs& g, Run<typename Weights::Element> run) noexcept {
   if (g.rows <= kWholeRows) {
-    using Ahead = RoundAhead<kStepLines / kCalls>;
-    using Block =
-        void (*)(const Run<typename Weights::Element>&, std::int64_t, int, float*, Ahead&) noexcept;
-    static constexpr Block kBlocks[kWholeRows] = {block<Weights, 1, 4, false, Ahead>,
-                                                  block<Weights, 2, 4, false, Ahead>};
-    Ahead ahead(g, run.order);
-    return kBlocks[g.rows - 1](run, 0, 0, nullptr, ahead);
+    return whole_rows<Weights>(g.rows, run, RoundAhead<kStepLines / kCalls>(g, run.order));
   }
   RoundAhead<kStepLines / (2 * kCalls)> ahead(g, run.order);
   for (std::int64_t left = run.steps; left > 0; left -= run.steps) {
@@ -233,6 +235,9 @@ inline void all_rows(const GemmArgs& g) noexcept {
   if constexpr (!Weights::kRounds) {
     const Run<float> run{panel, g.panel_stride, stripe,      Order(steps, 1),
                          steps, g.acc,          g.accumulate};
+    if (g.rows <= kWholeRows) {
+      return whole_rows<Weights>(g.rows, run, Prefetcher(g, steps * kCalls));
+    }
     for (int half = 0; half < 2; ++half) rows_from(0, g.rows, run, half, prefetcher);
   } else {
     Run<Element> run{panel, g.panel_stride, stripe, Order(steps), steps, g.acc, g.accumulate};
