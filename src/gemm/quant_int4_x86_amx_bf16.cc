@@ -8,7 +8,7 @@
 //
 //   tiles  0-3 sums: 2 row tiles x 2 column tiles, or of up to 16 rows 2 steps x 2 column tiles
 //          4-5 activations   6-7 weights
-//   L1     weights 16 KiB, sums 8 KiB (of few rows two batches of two steps, 16 KiB)
+//   L1     weights 16 KiB, sums 4 KiB (of few rows two batches of two steps, 8 KiB)
 //
 // Up to 16 rows a step is the depth of one scale. Its sums are stored and folded into f32 totals,
 // in the order of portable and so to the same bits; the fold of a batch runs beside the products of
