@@ -36,7 +36,10 @@
 //
 // A tile is loaded for the next step right after its last use in this one. With the four loads
 // together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
-// loads wait for the products that still read their tiles.
+// loads wait for the products that still read their tiles. The sums of a pair of row tiles stay in
+// their tiles until the first step of the next pair, which stores each tile just before it uses it:
+// 0.93 to 0.95 of the time with 128 and 256 rows, weights from memory, of storing them after their
+// last step, which waits for the products.
 
 namespace switchyard::gemm {
 namespace {
@@ -45,6 +48,7 @@ constexpr std::int64_t kTileBytes = 1024;
 constexpr std::int64_t kAccStride = kStripeColumns * 4;
 constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kChunkSteps = 16;
+constexpr std::int64_t kSecondTile = kTileRows * kStripeColumns;  // of a pair, in acc
 constexpr int kPlaces = 4;  // in a step, where lines are asked for
 static_assert(kStepBytes == 2 * kTileBytes);
 
@@ -64,10 +68,31 @@ struct Run {
   bool accumulate;
 };
 
+inline void store_pair(float* acc) noexcept {
+  _tile_stored(0, acc, kAccStride);
+  _tile_stored(1, acc + 16, kAccStride);
+  _tile_stored(2, acc + kSecondTile, kAccStride);
+  _tile_stored(3, acc + kSecondTile + 16, kAccStride);
+}
+
+// One product of a pair's first step: stores what the tile holds from before, unless that is null,
+// and begins it anew.
+#define SWITCHYARD_FIRST_PRODUCT(tile, at, activations, weights)          \
+  do {                                                                    \
+    if (before != nullptr) _tile_stored(tile, before + (at), kAccStride); \
+    if (run.accumulate) {                                                 \
+      _tile_stream_loadd(tile, acc + (at), kAccStride);                   \
+    } else {                                                              \
+      _tile_zero(tile);                                                   \
+    }                                                                     \
+    _tile_dpbf16ps(tile, activations, weights);                           \
+    ahead.step();                                                         \
+  } while (false)
+
+// Leaves its sums in tiles 0 to 3, and stores those of the pair before.
 template <class Ahead>
 inline void pair_of_row_tiles(const Run& run, const std::byte* panel, std::int64_t tile_bytes,
-                              float* acc, Ahead& ahead) noexcept {
-  float* acc1 = acc + kTileRows * kStripeColumns;
+                              const float* acc, float* before, Ahead& ahead) noexcept {
   Order order = run.order;
   const std::byte* a = panel + order.position() * kTileBytes;
   const std::byte* b = run.weights + order.position() * kStepBytes;
@@ -75,18 +100,19 @@ inline void pair_of_row_tiles(const Run& run, const std::byte* panel, std::int64
   _tile_loadd(6, b, kLine);
   _tile_loadd(7, b + kTileBytes, kLine);
   _tile_stream_loadd(5, a + tile_bytes, kLine);
-  if (run.accumulate) {
-    _tile_stream_loadd(0, acc, kAccStride);
-    _tile_stream_loadd(1, acc + 16, kAccStride);
-    _tile_stream_loadd(2, acc1, kAccStride);
-    _tile_stream_loadd(3, acc1 + 16, kAccStride);
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (std::int64_t left = run.steps - 1; left > 0; --left) {
+  SWITCHYARD_FIRST_PRODUCT(0, 0, 4, 6);
+  SWITCHYARD_FIRST_PRODUCT(1, 16, 4, 7);
+  SWITCHYARD_FIRST_PRODUCT(2, kSecondTile, 5, 6);
+  SWITCHYARD_FIRST_PRODUCT(3, kSecondTile + 16, 5, 7);
+  if (run.steps == 1) return;
+  order.advance();
+  a = panel + order.position() * kTileBytes;
+  b = run.weights + order.position() * kStepBytes;
+  _tile_stream_loadd(4, a, kLine);
+  _tile_loadd(6, b, kLine);
+  _tile_loadd(7, b + kTileBytes, kLine);
+  _tile_stream_loadd(5, a + tile_bytes, kLine);
+  for (std::int64_t left = run.steps - 2; left > 0; --left) {
     order.advance();
     a = panel + order.position() * kTileBytes;
     b = run.weights + order.position() * kStepBytes;
@@ -111,11 +137,9 @@ inline void pair_of_row_tiles(const Run& run, const std::byte* panel, std::int64
   ahead.step();
   _tile_dpbf16ps(3, 5, 7);
   ahead.step();
-  _tile_stored(0, acc, kAccStride);
-  _tile_stored(1, acc + 16, kAccStride);
-  _tile_stored(2, acc1, kAccStride);
-  _tile_stored(3, acc1 + 16, kAccStride);
 }
+
+#undef SWITCHYARD_FIRST_PRODUCT
 
 template <class Ahead>
 inline void half_step(Ahead& ahead) noexcept {
@@ -185,20 +209,31 @@ inline void all_rows(const GemmArgs& g, const Order& order, std::int64_t most_st
   const std::int64_t tile_bytes = g.panel_stride * 2;
   const auto* panel = static_cast<const std::byte*>(g.panel);
   Run run{static_cast<const std::byte*>(g.stripe), order, 0, g.accumulate};
+  float* in_tiles = nullptr;  // where the sums belong that tiles still hold
+  const auto empty_tiles = [&] {
+    if (in_tiles != nullptr) store_pair(in_tiles);
+    in_tiles = nullptr;
+  };
   for (std::int64_t left = g.depth / kDepthUnit; left > 0; left -= run.steps) {
     run.steps = left < most_steps ? left : most_steps;
     const std::byte* a = panel;
     float* acc = g.acc;
     std::int64_t tile = 0;
     for (; tile + 2 <= row_tiles; tile += 2) {
-      pair_of_row_tiles(run, a, tile_bytes, acc, ahead);
+      if (acc == in_tiles) empty_tiles();
+      pair_of_row_tiles(run, a, tile_bytes, acc, in_tiles, ahead);
+      in_tiles = acc;
       a += 2 * tile_bytes;
-      acc += 2 * kTileRows * kStripeColumns;
+      acc += 2 * kSecondTile;
     }
-    if (tile < row_tiles) single_row_tile(run, a, acc, ahead);
+    if (tile < row_tiles) {
+      empty_tiles();
+      single_row_tile(run, a, acc, ahead);
+    }
     for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
     run.accumulate = true;
   }
+  empty_tiles();
 }
 
 // The tile intrinsics of GCC 12 carry no memory clobber: keep ordinary accesses on their side.
