@@ -15,8 +15,8 @@
 // cycles, in the next block's first step 1; 32 rows scaled after it 155 cycles, two a step 1 (a
 // step takes up to 24 vector instructions beside it). The order of loads and products does not
 // matter in L1: tiles are renamed. One core, 256 rows of depth 2048, microseconds a stripe:
-// products 7.5, from L2 7.7, with stores and scales 9.0 (9.7 one after the other), weights from
-// memory 10.2 (10.8).
+// products 7.5, from L2 7.7, with stores and scales 9.0 (9.7 one after the other), weights from L3
+// 10.2 (10.8).
 
 namespace switchyard::gemm {
 namespace {
