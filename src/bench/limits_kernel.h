@@ -8,10 +8,20 @@ namespace switchyard {
 /// The loops whose speed is a ceiling. Each exists to be as fast as the hardware lets it and
 /// returns something of what it did, so that no compiler leaves it out.
 
-/// Wrapping sum of the 64-bit words of data[0, bytes), read as `num_streams` (1, 2, 4 or 8)
-/// equal parts side by side. bytes: a multiple of 4096; data: 64-byte aligned.
+/// As equal parts side by side; or in rounds, of eight parts of 128 KiB 2 KiB each, while the next
+/// 2 KiB of all are fetched line by line in turn.
+enum class ReadOrder : std::uint8_t {
+  one_stream,
+  two_streams,
+  four_streams,
+  eight_streams,
+  rounds
+};
+
+/// Wrapping sum of the 64-bit words of data[0, bytes). bytes: a multiple of 4096; data: 64-byte
+/// aligned.
 using ReadKernel = std::uint64_t (*)(const std::byte* data, std::int64_t bytes,
-                                     int num_streams) noexcept;
+                                     ReadOrder order) noexcept;
 
 /// dst[0, bytes) = src[0, bytes), both 64-byte aligned; bytes: a multiple of 128. Streaming stores
 /// are not fenced: a row is not worth waiting for, and the threads' join waits for all.
@@ -20,20 +30,20 @@ using CopyKernel = void (*)(std::byte* dst, const std::byte* src, std::int64_t b
 /// Multiplies and adds in registers, `steps` times flops_per_step of the kernel's own constant.
 using PeakKernel = float (*)(std::int64_t steps) noexcept;
 
-std::uint64_t read_portable(const std::byte* data, std::int64_t bytes, int num_streams) noexcept;
+std::uint64_t read_portable(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept;
 void copy_portable(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 float peak_f32_portable(std::int64_t steps) noexcept;
 inline constexpr double kFlopsF32Portable = 12 * 4 * 2;  // 12 accumulators of 4 lanes
 
 #if defined(SWITCHYARD_X86_KERNELS)
-std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes, int num_streams) noexcept;
+std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept;
 void copy_stream_avx2(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 float peak_f32_avx2(std::int64_t steps) noexcept;
 inline constexpr double kFlopsF32Avx2 = 12 * 8 * 2;
 float peak_int8_avx2(std::int64_t steps) noexcept;
 inline constexpr double kFlopsInt8Avx2 = 12 * 32 * 2;  // codes below 16 (see gemm/quant_kernel_*)
 
-std::uint64_t read_avx512(const std::byte* data, std::int64_t bytes, int num_streams) noexcept;
+std::uint64_t read_avx512(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept;
 void copy_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 void copy_stream_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 float peak_f32_avx512(std::int64_t steps) noexcept;

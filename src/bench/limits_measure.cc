@@ -128,12 +128,13 @@ std::vector<Way> read_ways(Context& context, bool all_threads, const std::byte* 
   std::vector<Way> ways;
   for (const auto& variant : kReads) {
     if (variant.isa != widest(kReads, context.isa())) continue;
-    for (const int streams : {1, 2, 4, 8}) {
+    for (const ReadOrder order :
+         {ReadOrder::one_stream, ReadOrder::two_streams, ReadOrder::four_streams,
+          ReadOrder::eight_streams, ReadOrder::rounds}) {
       ways.push_back([=, &context] {
         return static_cast<double>(bytes) / seconds_of([&] {
-                 over(context, all_threads, bytes, [&](auto begin, auto size) {
-                   keep(variant.run(data + begin, size, streams));
-                 });
+                 over(context, all_threads, bytes,
+                      [&](auto begin, auto size) { keep(variant.run(data + begin, size, order)); });
                });
       });
     }

@@ -8,33 +8,29 @@ namespace {
 // 16 bytes: the vector of every 64-bit baseline (SSE2, NEON).
 using Floats = float __attribute__((vector_size(16)));
 
-template <int kStreams>
-std::uint64_t read_streams(const std::byte* data, std::int64_t bytes) noexcept {
-  const std::int64_t part = bytes / kStreams;
-  std::uint64_t sums[kStreams][4] = {};
-  for (std::int64_t i = 0; i < part; i += 32) {
-    for (int s = 0; s < kStreams; ++s) {
-      std::uint64_t words[4];
-      std::memcpy(words, data + s * part + i, sizeof words);
-      for (int j = 0; j < 4; ++j) sums[s][j] += words[j];
-    }
+struct Sum {
+  std::uint64_t words[4] = {};
+
+  inline void add(const std::byte* line) noexcept {
+    std::uint64_t read[8];
+    std::memcpy(read, line, sizeof read);
+    for (int j = 0; j < 8; ++j) words[j % 4] += read[j];
   }
-  std::uint64_t sum = 0;
-  for (const auto& of_stream : sums) {
-    for (const std::uint64_t x : of_stream) sum += x;
+  inline void add(const Sum& other) noexcept {
+    for (int j = 0; j < 4; ++j) words[j] += other.words[j];
   }
-  return sum;
-}
+  inline std::uint64_t total() const noexcept { return words[0] + words[1] + words[2] + words[3]; }
+};
 
 }  // namespace
+}  // namespace switchyard
 
-std::uint64_t read_portable(const std::byte* data, std::int64_t bytes, int num_streams) noexcept {
-  switch (num_streams) {
-    case 1: return read_streams<1>(data, bytes);
-    case 2: return read_streams<2>(data, bytes);
-    case 4: return read_streams<4>(data, bytes);
-    default: return read_streams<8>(data, bytes);
-  }
+#include "bench/limits_read.h"
+
+namespace switchyard {
+
+std::uint64_t read_portable(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept {
+  return read_in(order, data, bytes);
 }
 
 void copy_portable(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept {

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kBytes = 3 * 4096 * 8;
+constexpr std::int64_t kBytes = (2 * 128 << 10) + 3 * 4096 * 8;  // two blocks of rounds and a rest
 
 struct Data {
   Data() : source(kBytes), copy(kBytes) {
@@ -42,8 +42,11 @@ struct Data {
 void expect_reads(Isa isa, ReadKernel read) {
   if (!isa_is_available(isa)) return;
   const Data data;
-  for (const int streams : {1, 2, 4, 8}) {
-    EXPECT_EQ(read(data.source.data(), kBytes, streams), data.sum()) << name_of(isa) << streams;
+  for (const ReadOrder order :
+       {ReadOrder::one_stream, ReadOrder::two_streams, ReadOrder::four_streams,
+        ReadOrder::eight_streams, ReadOrder::rounds}) {
+    EXPECT_EQ(read(data.source.data(), kBytes, order), data.sum())
+        << name_of(isa) << static_cast<int>(order);
   }
 }
 

@@ -5,34 +5,31 @@
 namespace switchyard {
 namespace {
 
-template <int kStreams>
-std::uint64_t read_streams(const std::byte* data, std::int64_t bytes) noexcept {
-  const std::int64_t part = bytes / kStreams;
-  __m256i sums[kStreams];
-  for (auto& sum : sums) sum = _mm256_setzero_si256();
-  for (std::int64_t i = 0; i < part; i += 64) {
-    for (int s = 0; s < kStreams; ++s) {
-      const std::byte* line = data + s * part + i;
-      const auto* words = reinterpret_cast<const __m256i*>(line);
-      sums[s] = _mm256_add_epi64(sums[s], _mm256_load_si256(words));
-      sums[s] = _mm256_add_epi64(sums[s], _mm256_load_si256(words + 1));
-    }
+struct Sum {
+  __m256i words = _mm256_setzero_si256();
+
+  inline void add(const std::byte* line) noexcept {
+    const auto* halves = reinterpret_cast<const __m256i*>(line);
+    words = _mm256_add_epi64(words, _mm256_load_si256(halves));
+    words = _mm256_add_epi64(words, _mm256_load_si256(halves + 1));
   }
-  for (int s = 1; s < kStreams; ++s) sums[0] = _mm256_add_epi64(sums[0], sums[s]);
-  alignas(32) std::uint64_t lanes[4];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), sums[0]);
-  return lanes[0] + lanes[1] + lanes[2] + lanes[3];
-}
+  inline void add(const Sum& other) noexcept { words = _mm256_add_epi64(words, other.words); }
+  inline std::uint64_t total() const noexcept {
+    alignas(32) std::uint64_t lanes[4];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), words);
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+  }
+};
 
 }  // namespace
+}  // namespace switchyard
 
-std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes, int num_streams) noexcept {
-  switch (num_streams) {
-    case 1: return read_streams<1>(data, bytes);
-    case 2: return read_streams<2>(data, bytes);
-    case 4: return read_streams<4>(data, bytes);
-    default: return read_streams<8>(data, bytes);
-  }
+#include "bench/limits_read.h"
+
+namespace switchyard {
+
+std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept {
+  return read_in(order, data, bytes);
 }
 
 void copy_stream_avx2(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept {

@@ -5,35 +5,32 @@
 namespace switchyard {
 namespace {
 
-template <int kStreams>
-std::uint64_t read_streams(const std::byte* data, std::int64_t bytes) noexcept {
-  const std::int64_t part = bytes / kStreams;
-  __m512i sums[kStreams];
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
-  for (std::int64_t i = 0; i < part; i += 64) {
-    for (int s = 0; s < kStreams; ++s) {
-      const std::byte* line = data + s * part + i;
-      sums[s] = _mm512_add_epi64(sums[s], _mm512_load_si512(line));
-    }
+struct Sum {
+  __m512i words = _mm512_setzero_si512();
+
+  inline void add(const std::byte* line) noexcept {
+    words = _mm512_add_epi64(words, _mm512_load_si512(line));
   }
-  for (int s = 1; s < kStreams; ++s) sums[0] = _mm512_add_epi64(sums[0], sums[s]);
+  inline void add(const Sum& other) noexcept { words = _mm512_add_epi64(words, other.words); }
   // Stored and summed one by one: GCC 12 warns inside its own _mm512_reduce_*.
-  alignas(64) std::uint64_t lanes[8];
-  _mm512_store_si512(lanes, sums[0]);
-  std::uint64_t sum = 0;
-  for (const std::uint64_t lane : lanes) sum += lane;
-  return sum;
-}
+  inline std::uint64_t total() const noexcept {
+    alignas(64) std::uint64_t lanes[8];
+    _mm512_store_si512(lanes, words);
+    std::uint64_t sum = 0;
+    for (const std::uint64_t lane : lanes) sum += lane;
+    return sum;
+  }
+};
 
 }  // namespace
+}  // namespace switchyard
 
-std::uint64_t read_avx512(const std::byte* data, std::int64_t bytes, int num_streams) noexcept {
-  switch (num_streams) {
-    case 1: return read_streams<1>(data, bytes);
-    case 2: return read_streams<2>(data, bytes);
-    case 4: return read_streams<4>(data, bytes);
-    default: return read_streams<8>(data, bytes);
-  }
+#include "bench/limits_read.h"
+
+namespace switchyard {
+
+std::uint64_t read_avx512(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept {
+  return read_in(order, data, bytes);
 }
 
 void copy_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept {
