@@ -230,7 +230,7 @@ inline void all_rows(const GemmArgs& g, const Order& order, std::int64_t most_st
       empty_tiles();
       single_row_tile(run, a, acc, ahead);
     }
-    for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+    run.order.advance(run.steps);
     run.accumulate = true;
   }
   empty_tiles();

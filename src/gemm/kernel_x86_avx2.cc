@@ -220,7 +220,7 @@ inline void few_rows(const GemmArgs& g, Run<typename Weights::Element> run) noex
     for (int half = 0; half < 2; ++half) {
       half_of<Weights, false>(static_cast<int>(g.rows), run, 0, half, nullptr, ahead);
     }
-    for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+    run.order.advance(run.steps);
     run.accumulate = true;
   }
 }
@@ -253,7 +253,7 @@ inline void all_rows(const GemmArgs& g) noexcept {
         half_of<Weights, true>(first, run, 0, half, widened, prefetcher);
         rows_from(first, g.rows, wide, half, prefetcher);
       }
-      for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+      run.order.advance(run.steps);
       run.accumulate = true;
     }
   }

@@ -206,7 +206,7 @@ inline void two_blocks(const GemmArgs& g, Run<typename Weights::Element> run) no
   for (std::int64_t round = run.order.rounds(); round > 0; --round) {
     block_of<Weights, false>(first, run, 0, nullptr, ahead);
     block_of<Weights, false>(static_cast<int>(g.rows) - first, run, first, nullptr, ahead);
-    for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+    run.order.advance(run.steps);
     run.accumulate = true;
   }
 }
@@ -237,7 +237,7 @@ inline void all_rows(const GemmArgs& g) noexcept {
       const Run<float> wide{panel,     g.panel_stride, widened,       run.order,
                             run.steps, g.acc,          run.accumulate};
       rows_from(first, g.rows, wide, prefetcher);
-      for (std::int64_t step = 0; step < run.steps; ++step) run.order.advance();
+      run.order.advance(run.steps);
       run.accumulate = true;
     }
   }

@@ -44,6 +44,9 @@ class Order {
       position_ += 1 - streams_ * rounds_;
     }
   }
+  inline void advance(std::int64_t steps) noexcept {
+    for (; steps > 0; --steps) advance();
+  }
 
  private:
   static constexpr std::int64_t kMostStreams = 8;
