@@ -30,12 +30,12 @@ inline std::uint64_t read_rounds(const std::byte* data, std::int64_t bytes) noex
     for (std::int64_t piece = 0; piece < kPart; piece += kPiece) {
       const std::byte* now = data + block + piece;
       const std::byte* next = piece + kPiece < kPart ? now + kPiece : data + block + kBlock;
-      for (std::int64_t i = 0; i < kPiece / kLine; ++i, next += kLine) {
-        const std::byte* lines = now + i / (kPiece / kLine / kStreams) * kPart +
-                                 i % (kPiece / kLine / kStreams) * kStreams * kLine;
-        for (std::int64_t s = 0; s < kStreams; ++s) {
-          __builtin_prefetch(next + s * kPart, 0, 3);
-          sum.add(lines + s * kLine);
+      for (std::int64_t stream = 0; stream < kStreams; ++stream, now += kPart - kPiece) {
+        for (std::int64_t i = 0; i < kPiece; i += kStreams * kLine, next += kLine) {
+          for (std::int64_t s = 0; s < kStreams; ++s, now += kLine) {
+            __builtin_prefetch(next + s * kPart, 0, 3);
+            sum.add(now);
+          }
         }
       }
     }
