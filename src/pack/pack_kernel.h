@@ -25,22 +25,6 @@ static inline std::int64_t row_of(const PackRows& rows, std::int64_t r) noexcept
   return rows.row_of_copy != nullptr ? rows.row_of_copy[r] : r;
 }
 
-/// Whether every row of `out` is whole cache lines.
-static inline bool writes_whole_lines(const PackRows& rows) noexcept {
-  const auto address = reinterpret_cast<std::uintptr_t>(rows.out);
-  return ((address | static_cast<std::uintptr_t>(rows.out_stride | rows.row_bytes)) & 63) == 0;
-}
-
-/// Whether copies r and r + 1 are of one token.
-static inline bool is_pair(const PackRows& rows, std::int64_t r, std::int64_t end) noexcept {
-  return r + 1 < end && rows.token_of_row[r] == rows.token_of_row[r + 1];
-}
-
-/// Bytes that are streamed to one place of a token, then to another: 12% less time for rows of
-/// 8 KiB and two places than row by row, 5% for eight. Larger pieces, and more places at once, were
-/// better for eight and worse for two.
-inline constexpr std::int64_t kStreamedPiece = 128;
-
 /// Makes copies [begin, end). Reads and writes no byte outside the rows. Any alignment.
 using PackKernel = void(const PackRows& rows, std::int64_t begin, std::int64_t end) noexcept;
 

@@ -47,19 +47,6 @@ void stream_vector(const std::byte* in, std::byte* out) noexcept {
   _mm512_stream_si512(reinterpret_cast<__m512i*>(out), _mm512_loadu_si512(in));
 }
 
-// Of whole lines.
-void stream_two_rows(const std::byte* in, std::byte* a, std::byte* b, std::int64_t bytes) noexcept {
-  std::int64_t i = 0;
-  for (; i + kStreamedPiece <= bytes; i += kStreamedPiece) {
-    for (std::int64_t j = i; j < i + kStreamedPiece; j += kVector) stream_vector(in + j, a + j);
-    for (std::int64_t j = i; j < i + kStreamedPiece; j += kVector) stream_vector(in + j, b + j);
-  }
-  for (; i < bytes; i += kVector) {
-    stream_vector(in + i, a + i);
-    stream_vector(in + i, b + i);
-  }
-}
-
 void clear_row(std::byte* out, std::int64_t bytes) noexcept {
   std::int64_t i = 0;
   for (; i + kVector <= bytes; i += kVector) _mm512_storeu_si512(out + i, _mm512_setzero_si512());
@@ -67,24 +54,14 @@ void clear_row(std::byte* out, std::int64_t bytes) noexcept {
 }
 
 }  // namespace
+}  // namespace switchyard
+
+#include "pack/pack_rows.h"
+
+namespace switchyard {
 
 void pack_bytes_avx512(const PackRows& rows, std::int64_t begin, std::int64_t end) noexcept {
-  const bool streams_pairs = rows.bypass_cache && writes_whole_lines(rows);
-  for (std::int64_t r = begin; r < end; ++r) {
-    std::byte* out = rows.out + row_of(rows, r) * rows.out_stride;
-    const std::int32_t token = rows.token_of_row[r];
-    if (token < 0) {
-      clear_row(out, rows.row_bytes);
-    } else if (streams_pairs && is_pair(rows, r, end)) {
-      ++r;
-      stream_two_rows(rows.in + token * rows.in_stride, out,
-                      rows.out + row_of(rows, r) * rows.out_stride, rows.row_bytes);
-    } else if (rows.bypass_cache) {
-      stream_row(rows.in + token * rows.in_stride, out, rows.row_bytes);
-    } else {
-      copy_row(rows.in + token * rows.in_stride, out, rows.row_bytes);
-    }
-  }
+  pack_rows(rows, begin, end);
   if (rows.bypass_cache) _mm_sfence();
 }
 
