@@ -31,14 +31,14 @@
 //
 //   rows                                              16    32    48    64    80
 //   as here                                           0.98  0.94  0.91  0.84
-//   asked for at the end of a step                    0.96  0.92  0.83
-//   the whole stripe into L2, in pairs of lines       0.87  0.78  0.78  0.76  0.77
+//   asked for at the end of a step                    0.96  0.92
+//   the whole stripe into L2, in pairs of lines       0.87  0.78  0.78  0.76  0.75
 //
 // A tile is loaded for the next step right after its last use in this one. With the four loads
 // together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
 // loads wait for the products that still read their tiles. The sums of a pair of row tiles stay in
 // their tiles until the first step of the next pair, which stores each tile just before it uses it:
-// 0.93 to 0.95 of the time with 128 and 256 rows, weights from memory, of storing them after their
+// 0.93 to 0.96 of the time with 128 and 256 rows, weights from memory, of storing them after their
 // last step, which waits for the products.
 
 namespace switchyard::gemm {
