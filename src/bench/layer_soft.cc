@@ -191,10 +191,9 @@ class SoftLayerSubject final : public Subject {
     // The logits are written and read for both softmaxes, each of which is written and read.
     record["bytes_moved"] = bytes + 7 * mixing_bytes(cell_) + row_bytes(cell_, 4 * slots_of(cell_));
     record["weight_bytes"] = expert_bytes(cell_, cell_.experts);
-    add_limit(
-        record,
-        work_limit(flops, peak_of(ceilings, layer_.experts().isa(), multiplied_weights(cell_)),
-                   bytes, ceilings.read_bw));
+    add_limit(record,
+              limit_of(flops, peak_of(ceilings, layer_.experts().isa(), multiplied_weights(cell_)),
+                       bytes, ceilings.read_bw));
   }
 
  private:

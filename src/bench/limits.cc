@@ -158,9 +158,8 @@ Ceilings cached_ceilings(Context& context, bool again,
 }
 
 Limit limit_of(double flops, double peak_flops, double bytes, double bandwidth) noexcept {
-  const double compute = peak_flops > 0 ? 1e3 * flops / peak_flops : 0;
-  const double memory = bandwidth > 0 ? 1e3 * bytes / bandwidth : 0;
-  return compute > memory ? Limit{compute, "compute"} : Limit{memory, "memory"};
+  return {.compute_ms = peak_flops > 0 ? 1e3 * flops / peak_flops : 0,
+          .memory_ms = bandwidth > 0 ? 1e3 * bytes / bandwidth : 0};
 }
 
 }  // namespace switchyard

@@ -45,10 +45,13 @@ Ceilings ceilings_for(Context& context, bool again = false);
 
 /// limit = max(flops / peak, bytes / bandwidth).
 struct Limit {
-  double ms = 0;
-  std::string_view kind;  ///< "compute" or "memory"
+  double compute_ms = 0, memory_ms = 0;
+
+  double ms() const noexcept { return compute_ms > memory_ms ? compute_ms : memory_ms; }
+  std::string_view kind() const noexcept { return compute_ms > memory_ms ? "compute" : "memory"; }
 };
 
+/// A ceiling that was not measured (0) limits nothing.
 Limit limit_of(double flops, double peak_flops, double bytes, double bandwidth) noexcept;
 
 }  // namespace switchyard

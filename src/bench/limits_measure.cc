@@ -298,6 +298,22 @@ struct CeilingProbe::Impl {
   std::vector<Bandwidth> bandwidths;
   std::vector<Peak> peaks;
   std::chrono::steady_clock::time_point last = {};
+
+  Ceilings over(Ceilings kept, double percent) const {
+    const auto pick = [percent](std::vector<double> samples) {
+      std::sort(samples.begin(), samples.end());
+      return percentile(samples, percent);
+    };
+    for (const Bandwidth& bandwidth : bandwidths) {
+      if (!kept.bw_is_given && !bandwidth.samples.empty()) {
+        kept.*bandwidth.field = pick(bandwidth.samples);
+      }
+    }
+    for (const Peak& peak : peaks) {
+      if (!peak.samples.empty()) kept.peak_flops[name_of_peak(*peak.variant)] = pick(peak.samples);
+    }
+    return kept;
+  }
 };
 
 CeilingProbe::CeilingProbe(Context& context, std::byte* data, std::int64_t bytes)
@@ -323,21 +339,9 @@ void CeilingProbe::operator()() {
   impl_->last = Clock::now();
 }
 
-Ceilings CeilingProbe::over(Ceilings kept) const {
-  const auto median = [](std::vector<double> samples) {
-    std::sort(samples.begin(), samples.end());
-    return percentile(samples, 50);
-  };
-  for (const auto& bandwidth : impl_->bandwidths) {
-    if (!kept.bw_is_given && !bandwidth.samples.empty()) {
-      kept.*bandwidth.field = median(bandwidth.samples);
-    }
-  }
-  for (const auto& peak : impl_->peaks) {
-    if (!peak.samples.empty()) kept.peak_flops[name_of_peak(*peak.variant)] = median(peak.samples);
-  }
-  return kept;
-}
+Ceilings CeilingProbe::median_over(const Ceilings& kept) const { return impl_->over(kept, 50); }
+
+Ceilings CeilingProbe::best_over(const Ceilings& kept) const { return impl_->over(kept, 100); }
 
 Ceilings measure_ceilings(Context& context) { return measure_ceilings(context, MeasureEffort{}); }
 

@@ -31,7 +31,9 @@ class CeilingProbe {
 
   /// `kept` with the medians of the runs in the place of what they measure; bandwidths that are the
   /// user's word stay.
-  Ceilings over(Ceilings kept) const;
+  Ceilings median_over(const Ceilings& kept) const;
+  /// The same with the best of the runs.
+  Ceilings best_over(const Ceilings& kept) const;
 
  private:
   struct Impl;

@@ -104,15 +104,25 @@ void add_derived(Record& record) {
     record["bw_GBps_strict"] = bytes_per_s * 1e-9;
   }
   if (has("limit_ms")) record["fraction_of_limit"] = number("limit_ms") / ms;
+  if (has("best_limit_ms")) {
+    record["best_fraction_of_limit"] = number("best_limit_ms") / number("min_ms");
+  }
 }
 
-void finish(Running& cell, const Ceilings& ceilings, const Samples& samples, std::uint64_t seed) {
+/// `best`: the highest of each ceiling that was measured between the samples; null when none was.
+void finish(Running& cell, const Ceilings& ceilings, const Ceilings* best, const Samples& samples,
+            std::uint64_t seed) {
   if (samples.ms.empty()) return fail(cell, kInterrupted);
   if (ceilings.bw_is_given) {
     cell.record["peak_bw_GBps"] = ceilings.read_bw * 1e-9;
     cell.record["peak_bw_source"] = "given";
   }
   cell.subject->describe(cell.record, ceilings);
+  if (best != nullptr) {
+    Record at_best;
+    cell.subject->describe(at_best, *best);
+    if (at_best.contains("limit_ms")) cell.record["best_limit_ms"] = at_best["limit_ms"];
+  }
   add_samples(cell.record, samples.ms, seed);
   const auto stages = cell.subject->stages();
   for (std::size_t i = 0; i < cell.stages.size(); ++i) {
@@ -225,13 +235,14 @@ void sample_all(Context& context, std::vector<Running>& running, const Cell& cel
       if (probe) (*probe)();
     });
   }
-  const Ceilings of_now = probe ? probe->over(ceilings) : ceilings;
+  const Ceilings of_now = probe ? probe->median_over(ceilings) : ceilings;
+  const Ceilings best = probe ? probe->best_over(ceilings) : ceilings;
   for (std::size_t i = 0; i < alive.size(); ++i) {
     try {
       for (std::size_t t = first_thing[i]; t < first_thing[i + 1]; ++t) {
         if (samples[t].error) std::rethrow_exception(samples[t].error);
       }
-      finish(*alive[i], of_now, samples[first_thing[i]], cell.seed);
+      finish(*alive[i], of_now, probe ? &best : nullptr, samples[first_thing[i]], cell.seed);
     } catch (const std::exception& error) {
       fail(*alive[i], error);
     }

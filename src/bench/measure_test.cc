@@ -34,9 +34,9 @@ class Fake final : public Subject {
 
   std::span<const Stage> stages() const override { return {&stage_, 1}; }
 
-  void describe(Record& record, const Ceilings&) const override {
+  void describe(Record& record, const Ceilings& ceilings) const override {
     record["isa"] = "portable";
-    record["limit_ms"] = 1.0;
+    record["limit_ms"] = ceilings.read_bw > 0 ? 1e9 / ceilings.read_bw : 1.0;
   }
 
  private:
@@ -63,7 +63,7 @@ class MeasureTest : public ::testing::Test {
     g_own_bytes = 0;
   }
 
-  std::vector<Record> measure_fakes(const std::vector<std::string>& impls) {
+  std::vector<Record> measure_fakes(const std::vector<std::string>& impls, bool cold = false) {
     std::vector<Cell> cells;
     for (const std::string& impl : impls) {
       Cell& cell = cells.emplace_back();
@@ -73,7 +73,7 @@ class MeasureTest : public ::testing::Test {
       cell.router.top_k = cell.top_k;
     }
     WeightCache weights;
-    return measure(kFakes, cells, {.warmup = 2, .iters = 3, .cold = false}, {}, weights,
+    return measure(kFakes, cells, {.warmup = 2, .iters = 3, .cold = cold}, {}, weights,
                    [] { return false; });
   }
 
@@ -88,7 +88,16 @@ TEST_F(MeasureTest, InterleavesSamples) {
     EXPECT_EQ(record["samples_ms"].size(), 3u);
     EXPECT_EQ(record["t_select_ms"], 1.0) << "the median of samples 0, 1, 2 without warm-up";
     EXPECT_GT(record["fraction_of_limit"].get<double>(), 0);
+    EXPECT_FALSE(record.contains("best_limit_ms")) << "no ceiling is measured between warm samples";
   }
+}
+
+TEST_F(MeasureTest, TheFastestSampleStandsBesideTheHighestCeilings) {
+  const Record record = measure_fakes({"a"}, true)[0];
+  const double best = record["best_limit_ms"].get<double>();
+  EXPECT_GT(best, 0);
+  EXPECT_LE(best, record["limit_ms"].get<double>());
+  EXPECT_EQ(record["best_fraction_of_limit"], best / record["min_ms"].get<double>());
 }
 
 TEST_F(MeasureTest, AWrongOutputHasAnErrorAndNoTime) {

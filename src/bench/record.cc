@@ -130,6 +130,10 @@ constexpr RecordField kFields[] = {
     {"temperature_C", "number", "C", "of the device, the same"},
     {"gpu_driver", "string", "", "version of the driver"},
     {"cuda", "string", "", "version of the CUDA runtime"},
+    {"compute_limit_ms", "number", "ms", "flops / peak; limit_ms is the larger of the two"},
+    {"memory_limit_ms", "number", "ms", "bytes / bandwidth"},
+    {"best_limit_ms", "number", "ms", "limit_ms by the highest ceilings seen between the samples"},
+    {"best_fraction_of_limit", "number", "1", "best_limit_ms / min_ms"},
 };
 
 bool has_type(const Record& value, std::string_view type) {

@@ -80,8 +80,8 @@ class CapacitySubject final : public Subject {
     record["bytes_moved"] = select + moved_by_pack(cell_, in_->plans) + back;
     record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans);
     Limit limit = bandwidth_limit(in, ceilings.rows_bw());
-    limit.ms += bandwidth_limit(back, ceilings.rows_bw()).ms;
-    limit.ms += bandwidth_limit(select, ceilings.read_bw).ms;
+    limit.memory_ms += bandwidth_limit(back, ceilings.rows_bw()).memory_ms;
+    limit.memory_ms += bandwidth_limit(select, ceilings.read_bw).memory_ms;
     add_limit(record, limit);
     add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);
     record["dropless_capacity_factor"] = dropless_factor(in_->draws.routing(0));

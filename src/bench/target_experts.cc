@@ -52,7 +52,7 @@ void describe_products(Record& record, const Inputs& in, const Cell& cell, const
   record["bytes"] = bytes;
   record["bytes_moved"] = moved_by_experts(cell, in.plans);
   record["weight_bytes"] = weight_bytes;
-  add_limit(record, work_limit(flops, peak, bytes, ceilings.read_bw));
+  add_limit(record, limit_of(flops, peak, bytes, ceilings.read_bw));
   add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
 }
 

@@ -80,7 +80,7 @@ void describe_whole(Record& record, const Inputs& in, const Cell& cell, const Ce
   record["bytes"] = bytes;
   record["bytes_moved"] = moved;
   record["weight_bytes"] = weight_bytes;
-  add_limit(record, work_limit(flops, peak, bytes, ceilings.read_bw));
+  add_limit(record, limit_of(flops, peak, bytes, ceilings.read_bw));
   add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
   add_losses(record, in.context, cell, in.draws, 0);
 }

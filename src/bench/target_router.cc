@@ -138,7 +138,7 @@ void describe_way(Record& record, const Inputs& in, const Cell& cell, const Draw
     bytes += logits_bytes(cell);
   }
   record["bytes"] = bytes;
-  add_limit(record, work_limit(flops, peak, bytes, ceilings.gather_bw));
+  add_limit(record, limit_of(flops, peak, bytes, ceilings.gather_bw));
   add_load(record, draws.routing(0), plans.of_draw[0]);
   add_losses(record, in.context, cell, draws, 0);
 }

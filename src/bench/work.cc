@@ -63,7 +63,7 @@ double router_bytes(const Cell& cell) {
 }
 
 Limit bandwidth_limit(double bytes, double bandwidth) noexcept {
-  return work_limit(0, 0, bytes, bandwidth);
+  return limit_of(0, 0, bytes, bandwidth);
 }
 
 double peak_of(const Ceilings& ceilings, std::string_view isa) {
@@ -75,15 +75,12 @@ double peak_of(const Ceilings& ceilings, std::string_view isa, const WeightForma
   return ceilings.peak(isa, "int8").value_or(0);
 }
 
-Limit work_limit(double flops, double peak, double bytes, double bandwidth) noexcept {
-  return limit_of(peak > 0 ? flops : 0, peak > 0 ? peak : 1, bandwidth > 0 ? bytes : 0,
-                  bandwidth > 0 ? bandwidth : 1);
-}
-
 void add_limit(Record& record, const Limit& limit) {
-  if (!(limit.ms > 0)) return;
-  record["limit_ms"] = limit.ms;
-  record["limit_kind"] = limit.kind;
+  if (!(limit.ms() > 0)) return;
+  record["limit_ms"] = limit.ms();
+  record["limit_kind"] = limit.kind();
+  if (limit.compute_ms > 0) record["compute_limit_ms"] = limit.compute_ms;
+  if (limit.memory_ms > 0) record["memory_limit_ms"] = limit.memory_ms;
 }
 
 }  // namespace switchyard

@@ -38,10 +38,7 @@ double peak_of(const Ceilings& ceilings, std::string_view isa);
 /// The same for experts' weights: integer ones are multiplied as 8-bit integers.
 double peak_of(const Ceilings& ceilings, std::string_view isa, const WeightFormat& weights);
 
-/// limit_of, where a ceiling that was not measured (0) limits nothing.
-Limit work_limit(double flops, double peak, double bytes, double bandwidth) noexcept;
-
-/// limit_ms and limit_kind; nothing for a limit of 0.
+/// limit_ms, what it is the larger of, and limit_kind; nothing for a limit of 0.
 void add_limit(Record& record, const Limit& limit);
 
 }  // namespace switchyard
