@@ -50,10 +50,20 @@ Vec reciprocal(Vec x) noexcept {
   return zip(x, x, [](float d, float) { return 1.0f / d; });
 }
 
-// x 2^n for integers n in [-126, 127]; when n is NaN so is x.
-Vec scale(Vec x, Vec n) noexcept {
-  return zip(x, n, [](float y, float e) {
-    const std::int32_t exponent = e == e ? static_cast<std::int32_t>(e) : 0;
+float floor_of(float t) noexcept {       // of |t| < 2^22, without a call
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float nearest = t + kMagic - kMagic;
+  return nearest > t ? nearest - 1.0f : nearest;
+}
+
+Vec above_floor(Vec t) noexcept {
+  return zip(t, t, [](float x, float) { return x - floor_of(x); });
+}
+
+// x 2^floor(t) for t in [-126, 128); when t is NaN so is x.
+Vec scale(Vec x, Vec t) noexcept {
+  return zip(x, t, [](float y, float e) {
+    const std::int32_t exponent = e == e ? static_cast<std::int32_t>(floor_of(e)) : 0;
     return y * std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
   });
 }
@@ -67,9 +77,13 @@ void store_as(std::byte* out, Vec x) noexcept {
 
 void store_f32(std::byte* out, Vec x) noexcept { store_as<float>(out, x); }
 void store_bf16(std::byte* out, Vec x) noexcept { store_as<bf16>(out, x); }
+void store_bf16(std::byte* out, Vec x, Vec y) noexcept {
+  store_bf16(out, x);
+  store_bf16(out + 16, y);
+}
 void store_f16(std::byte* out, Vec x) noexcept { store_as<f16>(out, x); }
 void stream_f32(std::byte* out, Vec x) noexcept { store_f32(out, x); }
-void stream_bf16(std::byte* out, Vec x) noexcept { store_bf16(out, x); }
+void stream_bf16(std::byte* out, Vec x, Vec y) noexcept { store_bf16(out, x, y); }
 void stream_f16(std::byte* out, Vec x) noexcept { store_f16(out, x); }
 void end_streams() noexcept {}
 

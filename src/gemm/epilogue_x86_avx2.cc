@@ -21,8 +21,11 @@ inline Vec reciprocal(Vec x) noexcept { return {_mm256_div_ps(_mm256_set1_ps(1.0
 inline Vec min(Vec a, Vec b) noexcept { return {_mm256_min_ps(a.v, b.v)}; }
 inline Vec max(Vec a, Vec b) noexcept { return {_mm256_max_ps(a.v, b.v)}; }
 
-inline Vec scale(Vec x, Vec n) noexcept {
-  const __m256i exponent = _mm256_add_epi32(_mm256_cvttps_epi32(n.v), _mm256_set1_epi32(127));
+inline Vec above_floor(Vec t) noexcept { return {_mm256_sub_ps(t.v, _mm256_floor_ps(t.v))}; }
+
+inline Vec scale(Vec x, Vec t) noexcept {
+  const __m256i floor = _mm256_cvttps_epi32(_mm256_floor_ps(t.v));
+  const __m256i exponent = _mm256_add_epi32(floor, _mm256_set1_epi32(127));
   return {_mm256_mul_ps(x.v, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)))};
 }
 
@@ -43,6 +46,10 @@ inline __m128i bf16_of(Vec x) noexcept {
 inline void store_bf16(std::byte* out, Vec x) noexcept {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bf16_of(x));
 }
+inline void store_bf16(std::byte* out, Vec x, Vec y) noexcept {
+  store_bf16(out, x);
+  store_bf16(out + 16, y);
+}
 
 inline __m128i f16_of(Vec x) noexcept {
   return _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -55,8 +62,9 @@ inline void store_f16(std::byte* out, Vec x) noexcept {
 inline void stream_f32(std::byte* out, Vec x) noexcept {
   _mm256_stream_ps(reinterpret_cast<float*>(out), x.v);
 }
-inline void stream_bf16(std::byte* out, Vec x) noexcept {
+inline void stream_bf16(std::byte* out, Vec x, Vec y) noexcept {
   _mm_stream_si128(reinterpret_cast<__m128i*>(out), bf16_of(x));
+  _mm_stream_si128(reinterpret_cast<__m128i*>(out + 16), bf16_of(y));
 }
 inline void stream_f16(std::byte* out, Vec x) noexcept {
   _mm_stream_si128(reinterpret_cast<__m128i*>(out), f16_of(x));

@@ -14,6 +14,9 @@ inline __m256i bf16_of(Vec x) noexcept {
   const __m512i high = _mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16);
   return _mm512_cvtepi32_epi16(high);
 }
+inline __m512i bf16_of(Vec x, Vec y) noexcept {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(bf16_of(x)), bf16_of(y), 1);
+}
 
 }  // namespace
 

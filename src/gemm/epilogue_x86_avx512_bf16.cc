@@ -8,6 +8,9 @@ namespace {
 inline __m256i bf16_of(Vec x) noexcept {
   return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v));
 }
+inline __m512i bf16_of(Vec x, Vec y) noexcept {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y.v, x.v));
+}
 
 }  // namespace
 
