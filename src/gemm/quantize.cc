@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -24,9 +25,12 @@ struct Codes {
     inverse = s != 0 ? 1 / s : 0;
   }
   int of(float w) const noexcept {
-    // Beyond 2^20 steps a code is clamped anyway, and lrint stays defined.
-    const float steps = std::min(std::max(w * inverse, -0x1p20f), 0x1p20f);
-    return std::clamp(static_cast<int>(std::lrint(steps)) + zero, least, most);
+    // Beyond 2^20 steps a code is clamped anyway. Adding 1.5 * 2^23 rounds to an integer, ties to
+    // even, which then stands in the low bits: unlike lrint it is done for many weights at once.
+    constexpr float kRound = 0x1.8p23f;
+    const float steps = std::min(std::max(w * inverse, -0x1p20f), 0x1p20f) + kRound;
+    const int rounded = std::bit_cast<int>(steps) - std::bit_cast<int>(kRound);
+    return std::min(std::max(rounded + zero, least), most);
   }
   float value(int code) const noexcept { return scale * static_cast<float>(code - zero); }
 };
@@ -46,15 +50,34 @@ double squared_error(std::span<const float> w, const Codes& codes) {
   return sum;
 }
 
+struct Range {
+  float low, high;
+};
+
+/// With 0 in it. NaN are passed over.
+Range range_of(std::span<const float> w) noexcept {
+  constexpr std::size_t kLanes = 16;  // independent, so that they are compared side by side
+  float low[kLanes] = {}, high[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= w.size(); i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const float x = w[i + lane];
+      low[lane] = x < low[lane] ? x : low[lane];
+      high[lane] = x > high[lane] ? x : high[lane];
+    }
+  }
+  for (; i < w.size(); ++i) {
+    low[0] = w[i] < low[0] ? w[i] : low[0];
+    high[0] = w[i] > high[0] ? w[i] : high[0];
+  }
+  return {*std::min_element(low, low + kLanes), *std::max_element(high, high + kLanes)};
+}
+
 /// The codes by the rule absmax: of symmetric weights the largest magnitude gets the largest code;
 /// with zero points the range, with 0 in it, gets all codes.
 Codes absmax_codes(std::span<const float> w, const QuantOptions& options) {
-  float low = 0, high = 0;
-  for (const float x : w) {
-    low = std::fmin(low, x);
-    high = std::fmax(high, x);
-  }
-  const float most = std::fmax(-low, high);
+  const auto [low, high] = range_of(w);
+  const float most = std::max(-low, high);
   if (options.format == QuantFormat::int8)
     return {stored_scale(options.format, most / 127), 128, 1, 255};
   if (!options.zero_points) return {stored_scale(options.format, most / 7), 8, 1, 15};
@@ -137,30 +160,49 @@ QuantizedMatrices empty_like(const ConstMatricesView& weights, const QuantOption
   return out;
 }
 
-/// Row r of all, from its values `w`. Returns the first column that has no code, or kNothing.
-std::int64_t quantize_row(std::span<const float> w, const QuantOptions& options, std::int64_t r,
+/// Returns whether all weights were finite.
+bool encode(std::span<const float> w, const Codes& codes, std::uint8_t* out) noexcept {
+  unsigned infinite = 0;
+  for (std::size_t k = 0; k < w.size(); ++k) {
+    infinite |= std::abs(w[k]) <= std::numeric_limits<float>::max() ? 0u : 1u;
+    out[k] = static_cast<std::uint8_t>(codes.of(w[k]));
+  }
+  return infinite == 0;
+}
+
+void pack_nibbles(std::span<const std::uint8_t> codes, std::uint8_t* out) noexcept {
+  const std::size_t pairs = codes.size() / 2;
+  for (std::size_t i = 0; i < pairs; ++i) {
+    out[i] = static_cast<std::uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
+  }
+  if (codes.size() % 2 != 0) out[pairs] = codes.back();
+}
+
+/// A thread's own.
+struct RowScratch {
+  std::vector<float> weights;
+  std::vector<std::uint8_t> codes;
+};
+
+/// Row r of all, from its weights. Returns the first column of a group that has no codes, or
+/// kNothing.
+std::int64_t quantize_row(RowScratch& row, const QuantOptions& options, std::int64_t r,
                           QuantizedMatrices& out) {
-  const bool int4 = out.format == QuantFormat::int4;
-  std::uint8_t* values = out.values.data() + r * (int4 ? (out.cols + 1) / 2 : out.cols);
   for (std::int64_t g = 0; g < out.groups(); ++g) {
     const std::int64_t begin = g * out.group, size = std::min(out.group, out.cols - begin);
-    const auto part = w.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(size));
-    const Codes codes = options.search == ScaleSearch::mse ? best_codes(part, options)
-                                                           : absmax_codes(part, options);
+    const std::span<const float> w(row.weights.data() + begin, static_cast<std::size_t>(size));
+    const Codes codes =
+        options.search == ScaleSearch::mse ? best_codes(w, options) : absmax_codes(w, options);
     const auto i = static_cast<std::size_t>(r * out.groups() + g);
     out.scales[i] = codes.scale;
     if (options.zero_points) out.zeros[i] = static_cast<std::uint8_t>(codes.zero);
-    for (std::int64_t k = 0; k < size; ++k) {
-      const float value = part[static_cast<std::size_t>(k)];
-      const std::int64_t column = begin + k;
-      if (!std::isfinite(value) || !std::isfinite(codes.scale)) return column;
-      const auto code = static_cast<unsigned>(codes.of(value));
-      if (int4) {
-        values[column / 2] |= static_cast<std::uint8_t>(code << (column % 2 * 4));
-      } else {
-        values[column] = static_cast<std::uint8_t>(code);
-      }
-    }
+    const bool finite = encode(w, codes, row.codes.data() + begin);
+    if (!finite || !std::isfinite(codes.scale)) return begin;
+  }
+  if (out.format == QuantFormat::int4) {
+    pack_nibbles(row.codes, out.values.data() + r * ((out.cols + 1) / 2));
+  } else {
+    std::copy(row.codes.begin(), row.codes.end(), out.values.data() + r * out.cols);
   }
   return kNothing;
 }
@@ -182,18 +224,21 @@ QuantizedMatrices quantize(Context& context, const ConstMatricesView& weights,
   QuantizedMatrices out = empty_like(weights, options);
   const auto threads = static_cast<std::size_t>(context.threads());
   std::vector<std::int64_t> first_bad(threads, kNothing);
-  std::vector<std::vector<float>> row_of_thread(threads);
-  for (auto& row : row_of_thread) row.resize(static_cast<std::size_t>(out.cols));
-  pool_of(context).for_ranges(
-      out.count * out.rows, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
-        const std::span<float> w = row_of_thread[static_cast<std::size_t>(thread)];
-        for (std::int64_t r = begin; r < end; ++r) {
-          widen_row(weights[r / out.rows], r % out.rows, w);
-          const std::int64_t bad = quantize_row(w, options, r, out);
-          std::int64_t& first = first_bad[static_cast<std::size_t>(thread)];
-          if (bad != kNothing) first = std::min(first, r * out.cols + bad);
-        }
-      });
+  std::vector<RowScratch> row_of_thread(threads);
+  for (RowScratch& row : row_of_thread) {
+    row.weights.resize(static_cast<std::size_t>(out.cols));
+    row.codes.resize(row.weights.size());
+  }
+  pool_of(context).for_ranges(out.count * out.rows, 1,
+                              [&](std::int64_t begin, std::int64_t end, int thread) {
+                                RowScratch& row = row_of_thread[static_cast<std::size_t>(thread)];
+                                for (std::int64_t r = begin; r < end; ++r) {
+                                  widen_row(weights[r / out.rows], r % out.rows, row.weights);
+                                  const std::int64_t bad = quantize_row(row, options, r, out);
+                                  std::int64_t& first = first_bad[static_cast<std::size_t>(thread)];
+                                  if (bad != kNothing) first = std::min(first, r * out.cols + bad);
+                                }
+                              });
   const std::int64_t bad = *std::min_element(first_bad.begin(), first_bad.end());
   require(bad == kNothing,
           "weights of matrix {}, row {}, near column {} are not finite, or too large for the "
