@@ -109,10 +109,13 @@ inline List<V, kOut> merged(const List<V, kDepth>& a, const List<V, kDepth>& b) 
   return out;
 }
 
-/// Brings what comes after a block of rows into L1 while the block is worked on: as eight streams
+/// Brings what comes after a block of rows nearer while the block is worked on: as eight streams
 /// side by side, since one at a time a core reads memory at two thirds of what it can, and as
 /// evenly as the work allows, since a core waits for few lines at a time. Making lists only, which
-/// is half of the work, took a tenth longer.
+/// is half of the work, took a tenth longer. Into L1; or into L2 only, from where RowLists fetches
+/// what it reads next: two blocks overflow an L1, and where working on one takes longer than
+/// reading it that is 2% faster, but where it does not, 1% slower.
+template <bool kIntoL1>
 class Ahead {
  public:
   static constexpr int kStreams = 8;
@@ -123,11 +126,11 @@ class Ahead {
 
   /// As much as `num_columns` more.
   void fetch(int num_columns) noexcept {
-    constexpr int kColumnsOfLines = kStreams * 16, kIntoL1 = 3;
+    constexpr int kColumnsOfLines = kStreams * 16, kLevel = kIntoL1 ? 3 : 2;
     for (owed_ += num_columns; owed_ >= kColumnsOfLines; owed_ -= kColumnsOfLines, at_ += 64) {
       const char* line = at_;
 #pragma GCC unroll 8
-      for (int i = 0; i < kStreams; ++i, line += stream_) __builtin_prefetch(line, 0, kIntoL1);
+      for (int i = 0; i < kStreams; ++i, line += stream_) __builtin_prefetch(line, 0, kLevel);
     }
   }
 
@@ -142,10 +145,11 @@ template <class V, int kDepth, int kRegisters>
 class RowLists {
  public:
   using Floats = typename V::Floats;
+  static constexpr bool kIntoL1 = kDepth <= 4;
 
   /// column_mask: 2^n - 1 >= E - 1
   RowLists(const float* x, std::int64_t row_stride, int num_columns, int column_mask,
-           Ahead& ahead) noexcept
+           Ahead<kIntoL1>& ahead) noexcept
       : x_(x),
         row_stride_(row_stride),
         num_columns_(num_columns),
@@ -158,7 +162,7 @@ class RowLists {
     for (int i = 0; i < 4; ++i) lists_of_part(i * kLeaves, part[i]);
     out = joined<kLevels>(joined<kLevels - 1>(part[0], part[1]),
                           joined<kLevels - 1>(part[2], part[3]));
-    return !V::any_nan(not_finite_);
+    return V::all_finite(finite_);
   }
 
  private:
@@ -180,25 +184,17 @@ class RowLists {
   // Leaf i is the row that ends in lane i of the joins' order.
   static int row_of_leaf(int leaf) noexcept { return leaf % kLeaves * 4 + leaf / kLeaves; }
 
-  /// 0 in every lane while all that was added, times 0, was finite; two sums, as one would be a
-  /// chain of additions longer than the sorting beside it.
-  struct Finite {
-    Floats sum[2] = {V::zero(), V::zero()};
-  };
-
   [[gnu::noinline]] void lists_of_part(int leaf, List<V, kDepth>& out) noexcept {
-    Finite finite;
-    out = node<kLevels - 2>(leaf, finite);
-    not_finite_ = V::add(not_finite_, V::add(finite.sum[0], finite.sum[1]));
+    out = node<kLevels - 2>(leaf);
   }
 
   template <int kLevel>
-  [[gnu::always_inline]] inline auto node(int leaf, Finite& finite) noexcept {
+  [[gnu::always_inline]] inline auto node(int leaf) noexcept {
     if constexpr (kLevel == 0) {
-      return list_of_row(x_ + row_of_leaf(leaf) * row_stride_, finite);
+      return list_of_row(x_ + row_of_leaf(leaf) * row_stride_);
     } else {
-      const auto a = node<kLevel - 1>(leaf, finite);
-      const auto b = node<kLevel - 1>(leaf + (1 << (kLevel - 1)), finite);
+      const auto a = node<kLevel - 1>(leaf);
+      const auto b = node<kLevel - 1>(leaf + (1 << (kLevel - 1)));
       return joined<kLevel>(a, b);
     }
   }
@@ -220,25 +216,29 @@ class RowLists {
 
   using Leaf = List<V, depth_of(0)>;
 
-  [[gnu::always_inline]] inline Leaf list_of_row(const float* x, Finite& finite) noexcept {
+  [[gnu::always_inline]] inline Leaf list_of_row(const float* x) noexcept {
     ahead_.fetch(num_columns_ / 2);
-    Leaf list = num_columns_ >= kChunk ? chunk<true>(x, 0, finite) : chunk<false>(x, 0, finite);
+    Leaf list = num_columns_ >= kChunk ? chunk<true>(x, 0) : chunk<false>(x, 0);
     for (int begin = kChunk; begin < num_columns_; begin += kChunk) {
-      const Leaf next = num_columns_ - begin >= kChunk ? chunk<true>(x, begin, finite)
-                                                       : chunk<false>(x, begin, finite);
+      const Leaf next =
+          num_columns_ - begin >= kChunk ? chunk<true>(x, begin) : chunk<false>(x, begin);
       list = merged<V, terms_of(0), depth_of(0)>(list, next);
     }
     return list;
   }
 
   template <bool kWhole>
-  [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin, Finite& finite) noexcept {
-    Floats sorted[kRegisters];
+  [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin) noexcept {
+    Floats sorted[kRegisters], before = V::zero();
 #pragma GCC unroll 8
     for (int i = 0; i < kRegisters; ++i) {
       const int at = begin + i * V::kLanes;
       const Floats v = kWhole ? V::load(x + at) : V::load_first(x + at, num_columns_ - at);
-      finite.sum[i % 2] = V::add_zero_times(v, finite.sum[i % 2]);
+      if (!kIntoL1 && i * V::kLanes % 16 == 0) __builtin_prefetch(x + V::kLanes * row_stride_ + at);
+      // In pairs: two large ones that overflow are not certain, no more. Padding would.
+      if (!kWhole) finite_ = V::multiply_add(v, V::zero(), finite_);
+      if (kWhole && i % 2 == 1) finite_ = V::multiply_add(v, before, finite_);
+      before = v;
       sorted[i] = keys_.of(v, at);
     }
     sort_falling<V>(sorted);
@@ -254,8 +254,8 @@ class RowLists {
   std::int64_t row_stride_;
   int num_columns_;
   typename V::Keys keys_;
-  Ahead& ahead_;
-  Floats not_finite_ = V::zero();  ///< NaN in any lane when anything was not finite
+  Ahead<kIntoL1>& ahead_;
+  Floats finite_ = V::all(1.0f);  ///< in each lane, while all that was read was
 };
 
 constexpr int kBlockRows = 64;
@@ -267,9 +267,20 @@ struct Chosen {
   alignas(64) float value[kDepth][kBlockRows];
 };
 
+// Fetches what will be written of V::kLanes rows: a store to what no cache holds keeps all stores
+// after it waiting, which took an eighth of the time of k = 8.
+template <class V>
+void expect_rows(const TopkArgs& args, std::int64_t row) noexcept {
+  constexpr int kWrite = 1, kLine = 16;
+  for (int i = 0; i < V::kLanes * args.k; i += kLine) {
+    __builtin_prefetch(args.index + row * args.k + i, kWrite);
+    __builtin_prefetch(args.weight + row * args.k + i, kWrite);
+  }
+}
+
 // Chooses for V::kLanes rows from `row` on, which is row `r` of the block. Returns a bit for each
 // row in which the choice is not certain; its columns are in range, too.
-template <class V, int kDepth, int kRegisters>
+template <class V, int kDepth, int kRegisters, class Ahead>
 unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead,
                      Chosen<kDepth>& chosen) noexcept {
   using Floats = typename V::Floats;
@@ -277,9 +288,8 @@ unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead
   const float* x = args.x + row * args.row_stride;
   List<V, kDepth> list;
   RowLists<V, kDepth, kRegisters> rows(x, args.row_stride, args.num_columns, column_mask, ahead);
-  const bool is_finite = rows.make(list);
+  unsigned unclear = rows.make(list) ? 0 : (1u << V::kLanes) - 1;
   const typename V::Keys keys(column_mask);
-  unsigned unclear = is_finite ? 0 : (1u << V::kLanes) - 1;
   Floats column[kDepth], here = keys.value(list.value[0]);
 #pragma GCC unroll 8
   for (int i = 0; i < kDepth; ++i) {
@@ -293,7 +303,8 @@ unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead
     here = next;
   }
   V::template store_rows<kDepth>(column, k, reinterpret_cast<float*>(args.index + row * k));
-  // One by one: that takes half the time of gather instructions.
+  expect_rows<V>(args, row + V::kLanes);
+  // One by one: gathers save 2% of the time, but are slow where the microcode guards them.
   for (int lane = 0; lane < V::kLanes; ++lane, x += args.row_stride) {
     ahead.fetch(args.num_columns / 4);
     for (int i = 0; i < k; ++i) chosen.value[i][r + lane] = x[chosen.column[i][r + lane]];
@@ -302,15 +313,16 @@ unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead
 }
 
 // Weighs what was chosen for rows [row, row + count): long after the values were stored one by one,
-// which a vector of them would wait for.
-template <class V, int kDepth>
+// which a vector of them would wait for. kAll: k == kDepth.
+template <class V, int kDepth, bool kAll, class Ahead>
 void weigh_rows(const TopkArgs& args, std::int64_t row, int count, const Chosen<kDepth>& chosen,
                 Ahead& ahead) noexcept {
-  const int k = args.k, share_ahead = args.num_columns * V::kLanes / 4 / k;
+  const int k = kAll ? kDepth : args.k, share_ahead = args.num_columns * V::kLanes / 4 / k;
   for (int r = 0; r < count; r += V::kLanes) {
     const typename V::Floats max = V::load(chosen.value[0] + r), scale = V::all(args.scale);
     typename V::Floats weight[kDepth], sum = V::zero();
     for (int i = 0; i < kDepth; ++i) weight[i] = sum;
+#pragma GCC unroll 8
     for (int i = 0; i < k; ++i) {
       ahead.fetch(share_ahead);
       const typename V::Floats value = V::load(chosen.value[i] + r);
@@ -333,11 +345,16 @@ template <class V, int kDepth, int kRegisters, class One>
 std::int64_t select_rows(const TopkArgs& args, std::int64_t row, int count, One& one) noexcept {
   unsigned unclear[kBlockRows / V::kLanes];
   Chosen<kDepth> chosen;
-  Ahead ahead(args.x + (row + count) * args.row_stride, count * args.row_stride);
+  Ahead<RowLists<V, kDepth, kRegisters>::kIntoL1> ahead(args.x + (row + count) * args.row_stride,
+                                                        count * args.row_stride);
   for (int r = 0; r < count; r += V::kLanes) {
     unclear[r / V::kLanes] = choose_rows<V, kDepth, kRegisters>(args, row + r, r, ahead, chosen);
   }
-  weigh_rows<V, kDepth>(args, row, count, chosen, ahead);
+  if (args.k == kDepth) {
+    weigh_rows<V, kDepth, true>(args, row, count, chosen, ahead);
+  } else {
+    weigh_rows<V, kDepth, false>(args, row, count, chosen, ahead);
+  }
   for (int r = 0; r < count; r += V::kLanes) {
     for (unsigned left = unclear[r / V::kLanes]; left != 0; left &= left - 1) {
       const std::int64_t unclear_row = row + r + __builtin_ctz(left);

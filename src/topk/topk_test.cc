@@ -277,10 +277,42 @@ TEST(Topk, StopsAtANanInAnyColumn) {
     if (!isa_is_available(variant.isa)) continue;
     for (const int num_columns : {1, 8, 31, 32, 33, 128}) {
       for (int column = 0; column < num_columns; ++column) {
-        Rows rows = make_rows(Values::normal, 6, num_columns);
-        rows.x[static_cast<std::size_t>(3 * num_columns + column)] = column % 2 ? kNan : -kNan;
-        rows.x[static_cast<std::size_t>(5 * num_columns)] = kNan;
-        ASSERT_EQ(run(variant, rows, 1).rows_done, 3) << name_of(variant.isa) << ' ' << column;
+        Rows rows = make_rows(Values::normal, 38, num_columns);
+        rows.x[static_cast<std::size_t>(19 * num_columns + column)] = column % 2 ? kNan : -kNan;
+        rows.x[static_cast<std::size_t>(30 * num_columns)] = kNan;
+        ASSERT_EQ(run(variant, rows, 1).rows_done, 19) << name_of(variant.isa) << ' ' << column;
+      }
+    }
+  }
+}
+
+// One value that is not like the others, and its neighbour a vector further, with which it may
+// meet.
+TEST(Topk, FindsAnInfinityInAnyColumn) {
+  const TopkShare share{.epsilon = 0, .factor = 1};
+  for (const TopkVariant& variant : topk_variants()) {
+    if (!isa_is_available(variant.isa)) continue;
+    for (const int num_columns : {64, 100, 128}) {
+      for (int column = 0; column < num_columns; ++column) {
+        Rows rows = make_rows(Values::normal, 16, num_columns);
+        const auto put = [&](int row, float value, float neighbour) {
+          float* x = rows.x.data() + row * num_columns;
+          x[column] = value;
+          x[(column + 16) % num_columns] = neighbour;
+        };
+        put(2, -kInf, 0);
+        put(5, -kInf, -kInf);
+        put(6, 3e38f, -3e38f);
+        put(9, -3e38f, -3e38f);
+        for (const int k : {2, 8}) {
+          const Result out = run(variant, rows, k, 1, &share);
+          const Result portable = run(topk_variants().back(), rows, k, 1, &share);
+          ASSERT_EQ(out.index, portable.index) << name_of(variant.isa) << ' ' << column;
+          ASSERT_TRUE(same_bits(out.weight, portable.weight)) << name_of(variant.isa);
+        }
+        put(11, kInf, 0);
+        ASSERT_EQ(run(variant, rows, 8).index, run(topk_variants().back(), rows, 8).index)
+            << name_of(variant.isa) << ' ' << column;
       }
     }
   }

@@ -65,10 +65,10 @@ struct Vector {
   static Floats multiply(Floats a, Floats b) noexcept { return _mm256_mul_ps(a, b); }
   static Floats divide(Floats a, Floats b) noexcept { return _mm256_div_ps(a, b); }
   static Floats exp(Floats x) noexcept { return exp_nonpositive(x); }
-  static Floats add_zero_times(Floats a, Floats sum) noexcept {
-    return _mm256_fmadd_ps(a, zero(), sum);
+  static Floats multiply_add(Floats a, Floats b, Floats sum) noexcept {
+    return _mm256_fmadd_ps(a, b, sum);
   }
-  static bool any_nan(Floats a) noexcept { return reaches(a, a) != 0xff; }
+  static bool all_finite(Floats a) noexcept { return reaches(subtract(a, a), zero()) == 0xff; }
   /// A bit for each lane in which a >= b.
   static unsigned reaches(Floats a, Floats b) noexcept {
     return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));

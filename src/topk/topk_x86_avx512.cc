@@ -95,10 +95,10 @@ struct Vector {
   static unsigned reaches(Floats a, Floats b) noexcept {
     return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
   }
-  static Floats add_zero_times(Floats a, Floats sum) noexcept {
-    return _mm512_fmadd_ps(a, zero(), sum);
+  static Floats multiply_add(Floats a, Floats b, Floats sum) noexcept {
+    return _mm512_fmadd_ps(a, b, sum);
   }
-  static bool any_nan(Floats a) noexcept { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0; }
+  static bool all_finite(Floats a) noexcept { return reaches(subtract(a, a), zero()) == 0xffff; }
 
   template <int kLevel>
   static Floats low(Floats a, Floats b) noexcept {
