@@ -13,6 +13,7 @@ namespace {
 constexpr std::int64_t kVectorRows = 96;
 constexpr std::int64_t kVectorRowUnit = 48;  // blocks of 12 and of 6 rows, and tiles
 constexpr std::int64_t kMaxRows = 512;
+constexpr std::int64_t kMaxByteRows = 640;
 // Of tiles: whole chunks of the kernel for many rows, eight streams of that for few.
 constexpr std::int64_t kPartUnit = 512;
 
@@ -48,7 +49,7 @@ Blocking choose_blocking(std::int64_t panel_size, std::int64_t depth, const Cach
   const std::int64_t elements = panel_bytes(caches) / panel_size;
   const auto with_depth = [&](std::int64_t part) {
     const std::int64_t rows = round_down(elements / part, 2 * kTileRows);
-    return Blocking{std::min(rows, kMaxRows), part};
+    return Blocking{std::min(rows, panel_size == 1 ? kMaxByteRows : kMaxRows), part};
   };
   const auto cost = [&](const Blocking& b) {
     const auto size = static_cast<double>(panel_size);

@@ -18,7 +18,8 @@ struct Blocking {
 
 /// The model, for a product of depth K (padded) with panels of `kernel`:
 ///   panel   P = rows * depth elements fill 5/8 of L2; the rest is for this stripe, the next one
-///           and the accumulators (tiles: 352 rows of 2048 are as fast as 256, 384 are slower)
+///           and the accumulators (tiles: 352 rows of 2048 are as fast as 256, 384 are slower); at
+///           most 512 rows, of bytes 640 (T = 4096 of olmoe, 512 rows an expert and a few more, 2%)
 /// Vector kernels are slow enough that 96 rows hide the reading of weights, a byte a cycle; then
 ///   depth   K or equal parts of at most P / 96
 /// For tiles

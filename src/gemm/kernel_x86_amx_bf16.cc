@@ -253,7 +253,10 @@ void amx_begin() noexcept {
   _tile_loadconfig(&config);
 }
 
-void amx_end() noexcept { _tile_release(); }
+void amx_end() noexcept {
+  _mm_sfence();  // what was written past the caches, before other threads read it
+  _tile_release();
+}
 
 void gemm_bf16_bf16_amx_bf16(const GemmArgs& g) noexcept {
   const std::int64_t steps = g.depth / kDepthUnit;

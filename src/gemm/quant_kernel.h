@@ -36,6 +36,8 @@ inline constexpr std::int64_t kQuantScratchBytes = 36 << 10;
 ///   int4  codes  (k, j) at byte [k / 8][j / 16][j % 16][k % 4], the low half for k % 8 < 4
 ///         scales [depth / group][32] f16
 ///         zeros  [depth / group][32] 8 bits, only with zero_points
+struct Finish;
+
 struct QuantArgs {
   const std::int8_t* panel;      ///< a, row r at r * panel_stride
   std::int64_t panel_stride;     ///< a multiple of 64; rows up to the next 16 can be read
@@ -60,9 +62,28 @@ struct QuantArgs {
   /// Of several stripes at once: the first of those that follow, as far apart, to be fetched
   /// meanwhile; may be null.
   const std::byte* next = nullptr;
+  /// Of the kernels that finish rows themselves: what becomes of them. Null: acc, as above.
+  const Finish* finish = nullptr;
 };
 
 using QuantFn = void (*)(const QuantArgs&) noexcept;
+
+/// Scales rows [row, row + rows) of a stripe as the contract says and does with them what q.finish
+/// says: `sums` are the integer sums, [rows, 32], of rows that have met all of the depth.
+using FinishFn = void (*)(const QuantArgs& q, const float* sums, std::int64_t row,
+                          std::int64_t rows) noexcept;
+
+/// Where a stripe's rows go, as epilogue_kernel.h makes them of 32 columns. A stripe of elements of
+/// 16 bits fills half a line or one, and memory takes two lines in a row best; so of two stripes
+/// whose outputs pass the caches the first one's go to a small buffer, and the second one's
+/// function writes both.
+struct Finish {
+  FinishFn run;
+  std::byte* out;                   ///< of row 0
+  std::int64_t row_bytes;           ///< of out
+  std::int64_t columns = 32;        ///< of the kind store, in [1, 32]
+  const std::byte* kept = nullptr;  ///< rows of the stripe before, one after another
+};
 
 /// One row of activations: out[k] = round(x[k] * 127 / max |x|) for k < cols, 0 up to depth;
 /// sums[g] = -sum of out over group g. Returns max |x| / 127; NaN, and zeros in out, when a value
@@ -74,6 +95,7 @@ struct RowArgs {
   std::int8_t* out;
   std::int32_t* sums;
   PrefetchPairs prefetch = {};  ///< of rows that follow
+  bool stream = false;          ///< out past the caches; 64-byte aligned
 };
 
 using RowFn = float (*)(const RowArgs&) noexcept;

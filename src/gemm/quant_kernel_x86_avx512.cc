@@ -150,7 +150,11 @@ inline float quantize_row(const RowArgs& q) noexcept {
       const __m512i codes = k + kStep <= cols
                                 ? From::template codes<true>(x + k, kStep, inverse)
                                 : From::template codes<false>(x + k, cols - k, inverse);
-      _mm512_storeu_si512(q.out + k, codes);
+      if (q.stream) {
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(q.out + k), codes);
+      } else {
+        _mm512_storeu_si512(q.out + k, codes);
+      }
       sum = _mm512_add_epi64(sum, sums_by_eight(codes));
     }
     if (q.group < kStep) {

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "gemm/blocking.h"
 #include "gemm/epilogue_kernel.h"
+#include "gemm/quant_finish.h"
 #include "gemm/quant_kernel.h"
 #include "gemm/quant_weights.h"
 #include "gemm/schedule.h"
@@ -24,6 +25,7 @@ struct QuantKernel {
   std::int64_t stripe_rows;  ///< up to which several are given
   QuantFn run;
   ThreadStateFn begin, end;  ///< nothing to do when null
+  FindFinishFn find_finish;  ///< of a kernel that finishes rows itself, else null
 };
 
 std::span<const QuantKernel> quant_kernels() noexcept;
@@ -82,7 +84,7 @@ class QuantProduct {
   struct Rows;
   struct Ahead;
   void quantize(const ConstMatrixView& x, std::int64_t begin, std::int64_t end,
-                const QuantRows& out, std::int64_t out_begin) const noexcept;
+                const QuantRows& out, std::int64_t out_begin, bool stream) const noexcept;
   std::int64_t part_depth(const Task& task) const noexcept;
   Rows gather(const Call& call, const Group& group, const Task& task,
               std::byte* scratch) const noexcept;
@@ -90,6 +92,9 @@ class QuantProduct {
                             const Ahead& ahead) const noexcept;
   void run_task(const Call& call, const Group& group, const Task& task, const Ahead& ahead,
                 std::byte* scratch) const noexcept;
+  static bool streams_rows(const Call& call, const QuantKernel& kernel, const Task& task) noexcept;
+  Finish finish_of(const Call& call, const MatrixView& out, const Task& task, bool stream,
+                   std::int64_t s, std::byte* kept) const noexcept;
   void finish_stripes(const Call& call, const MatrixView& out, std::int64_t rows, std::int64_t s,
                       std::int64_t stripes, const float* acc) const noexcept;
   // A line more than the row, so that 16 rows a power of two apart do not meet in one L1 set.

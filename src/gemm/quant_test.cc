@@ -224,6 +224,7 @@ TEST(QuantKernel, VariantsGiveTheExactSums) {
                                 {options, 17, 512, 128},
                                 {options, 12, 1100, 4096},
                                 {options, 70, 1400, 1024},
+                                {options, 100, 1200, 4096},
                                 {options, 33, 40, 4096}}) {
       Context context({.threads = 1, .isa = {}});
       const std::vector<float> w = normals(kColumns * c.inputs, 5, 0.1f),
@@ -399,6 +400,17 @@ TEST(GroupedQuantized, GivesTheSameBitsOnAnyThreadsAndRuns) {
     EXPECT_EQ(expected, forward(one, model, packed, rows));
     EXPECT_EQ(expected, forward(three, model, packed, rows));
   }
+}
+
+TEST(GroupedQuantized, GivesTheSameBitsPastTheCaches) {
+  Context context({.threads = 2, .isa = {}});
+  const Model model(context, {.format = QuantFormat::int8}, 1, 4096, 24, true);
+  const DispatchPlan few = plan_of({50}, 600), many = plan_of({600}, 600);
+  const std::vector<float> x = normals(many.num_tokens * model.hidden, 9);
+  std::vector<float> out = forward(context, model, many, x);
+  ASSERT_GT(out.size() * sizeof(float), std::size_t{8} << 20);  // so past the caches
+  out.resize(static_cast<std::size_t>(few.num_rows() * model.hidden));
+  EXPECT_EQ(out, forward(context, model, few, x));
 }
 
 TEST(GroupedQuantized, PassesNanOnAndNothingElse) {
