@@ -43,7 +43,7 @@ struct GemmArgs {
 /// A part of weights needed later: of each of the streams in which they are fetched, stride bytes
 /// apart, some pairs of lines.
 struct PrefetchPairs {
-  static constexpr std::int64_t kStreams = 16;
+  static constexpr std::int64_t kStreams = 8;
   static constexpr std::int64_t kPair = 128;
   const std::byte* first = nullptr;
   std::int64_t stride = 0;
