@@ -1,6 +1,7 @@
 #pragma once
 
 #include "topk/topk_kernel.h"
+#include "topk/topk_networks.h"
 
 // Top k of V::kLanes rows at once without a branch on their values, for k up to kMaxListed, by
 // sorted lists in registers: register i of a list holds the i-th largest of as many sets of columns
@@ -36,77 +37,6 @@ inline int column_mask_of(int num_columns) noexcept {
   int mask = 1;
   while (mask < num_columns - 1) mask = 2 * mask + 1;
   return mask;
-}
-
-/// Compares and exchanges: the larger into a.
-template <class V>
-inline void exchange(typename V::Floats& a, typename V::Floats& b) noexcept {
-  const typename V::Floats larger = V::max(a, b);
-  b = V::min(a, b);
-  a = larger;
-}
-
-template <class V, int kDepth>
-struct List {
-  typename V::Floats value[kDepth];  ///< falling in each lane
-  typename V::Floats beyond;         ///< at least the largest that was left out
-};
-
-template <class V>
-inline void sort_falling(typename V::Floats (&v)[4]) noexcept {
-  exchange<V>(v[0], v[1]), exchange<V>(v[2], v[3]);
-  exchange<V>(v[0], v[2]), exchange<V>(v[1], v[3]);
-  exchange<V>(v[1], v[2]);
-}
-
-// The network of 19 exchanges and depth 6 (Knuth, volume 3, 5.3.4).
-template <class V>
-inline void sort_falling(typename V::Floats (&v)[8]) noexcept {
-  exchange<V>(v[0], v[2]), exchange<V>(v[1], v[3]), exchange<V>(v[4], v[6]);
-  exchange<V>(v[5], v[7]), exchange<V>(v[0], v[4]), exchange<V>(v[1], v[5]);
-  exchange<V>(v[2], v[6]), exchange<V>(v[3], v[7]), exchange<V>(v[0], v[1]);
-  exchange<V>(v[2], v[3]), exchange<V>(v[4], v[5]), exchange<V>(v[6], v[7]);
-  exchange<V>(v[2], v[4]), exchange<V>(v[3], v[5]), exchange<V>(v[1], v[4]);
-  exchange<V>(v[3], v[6]), exchange<V>(v[1], v[2]), exchange<V>(v[3], v[4]);
-  exchange<V>(v[5], v[6]);
-}
-
-/// The end of a bitonic merge: v[0 .. kDepth) rises and then falls, or is that turned round.
-template <class V, int kDepth>
-inline void sort_bitonic(typename V::Floats* v) noexcept {
-#pragma GCC unroll 3
-  for (int distance = kDepth / 2; distance > 0; distance /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kDepth; ++i) {
-      if ((i & distance) == 0) exchange<V>(v[i], v[i + distance]);
-    }
-  }
-}
-
-/// The largest kOut of both: all of them, or half. Of a half, left out is min(a[i], b[depth-1-i])
-/// for every i; with fewer terms, each stands for several neighbours and is at least their largest.
-template <class V, int kTerms, int kOut, int kDepth>
-inline List<V, kOut> merged(const List<V, kDepth>& a, const List<V, kDepth>& b) noexcept {
-  List<V, kOut> out;
-#pragma GCC unroll 8
-  for (int i = 0; i < kDepth; ++i) out.value[i] = V::max(a.value[i], b.value[kDepth - 1 - i]);
-  sort_bitonic<V, kDepth>(out.value);
-  if constexpr (kOut > kDepth) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kDepth; ++i) {
-      out.value[kDepth + i] = V::min(a.value[i], b.value[kDepth - 1 - i]);
-    }
-    sort_bitonic<V, kDepth>(out.value + kDepth);
-    out.beyond = V::max(a.beyond, b.beyond);
-  } else {
-    out.beyond = V::max(a.beyond, b.beyond);
-#pragma GCC unroll 8
-    for (int i = 0; i < kDepth; i += kDepth / kTerms) {
-      const typename V::Floats left_out = V::min(a.value[i], b.value[kDepth - i - kDepth / kTerms]);
-      out.beyond = V::max(out.beyond, left_out);
-    }
-  }
-  return out;
 }
 
 /// Brings what comes after a block of rows nearer while the block is worked on: as eight streams
@@ -159,7 +89,10 @@ class RowLists {
   /// Lane r for row r. Whether all was finite.
   bool make(List<V, kDepth>& out) noexcept {
     List<V, kDepth> part[4];
-    for (int i = 0; i < 4; ++i) lists_of_part(i * kLeaves, part[i]);
+    for (int i = 0; i < 4; ++i) {
+      num_columns_ == kChunk ? lists_of_part<true>(i * kLeaves, part[i])
+                             : lists_of_part<false>(i * kLeaves, part[i]);
+    }
     out = joined<kLevels>(joined<kLevels - 1>(part[0], part[1]),
                           joined<kLevels - 1>(part[2], part[3]));
     return V::all_finite(finite_);
@@ -184,17 +117,19 @@ class RowLists {
   // Leaf i is the row that ends in lane i of the joins' order.
   static int row_of_leaf(int leaf) noexcept { return leaf % kLeaves * 4 + leaf / kLeaves; }
 
+  // kOneChunk: for rows of one, a quarter of the instructions, which come from memory, too.
+  template <bool kOneChunk>
   [[gnu::noinline]] void lists_of_part(int leaf, List<V, kDepth>& out) noexcept {
-    out = node<kLevels - 2>(leaf);
+    out = node<kLevels - 2, kOneChunk>(leaf);
   }
 
-  template <int kLevel>
+  template <int kLevel, bool kOneChunk>
   [[gnu::always_inline]] inline auto node(int leaf) noexcept {
     if constexpr (kLevel == 0) {
-      return list_of_row(x_ + row_of_leaf(leaf) * row_stride_);
+      return list_of_row<kOneChunk>(x_ + row_of_leaf(leaf) * row_stride_);
     } else {
-      const auto a = node<kLevel - 1>(leaf);
-      const auto b = node<kLevel - 1>(leaf + (1 << (kLevel - 1)));
+      const auto a = node<kLevel - 1, kOneChunk>(leaf);
+      const auto b = node<kLevel - 1, kOneChunk>(leaf + (1 << (kLevel - 1)));
       return joined<kLevel>(a, b);
     }
   }
@@ -216,8 +151,10 @@ class RowLists {
 
   using Leaf = List<V, depth_of(0)>;
 
+  template <bool kOneChunk>
   [[gnu::always_inline]] inline Leaf list_of_row(const float* x) noexcept {
     ahead_.fetch(num_columns_ / 2);
+    if constexpr (kOneChunk) return chunk<true>(x, 0);
     Leaf list = num_columns_ >= kChunk ? chunk<true>(x, 0) : chunk<false>(x, 0);
     for (int begin = kChunk; begin < num_columns_; begin += kChunk) {
       const Leaf next =
