@@ -205,9 +205,10 @@ struct Chosen {
 };
 
 // Fetches what will be written of V::kLanes rows: a store to what no cache holds keeps all stores
-// after it waiting, which took an eighth of the time of k = 8.
+// after it waiting, which took an eighth of the time of k = 8. Inline, as GCC drops calls of what
+// only prefetches.
 template <class V>
-void expect_rows(const TopkArgs& args, std::int64_t row) noexcept {
+[[gnu::always_inline]] inline void expect_rows(const TopkArgs& args, std::int64_t row) noexcept {
   constexpr int kWrite = 1, kLine = 16;
   for (int i = 0; i < V::kLanes * args.k; i += kLine) {
     __builtin_prefetch(args.index + row * args.k + i, kWrite);
