@@ -218,8 +218,8 @@ template <class V>
 
 // Chooses for V::kLanes rows from `row` on, which is row `r` of the block. Returns a bit for each
 // row in which the choice is not certain; its columns are in range, too.
-template <class V, int kDepth, int kRegisters, class Ahead>
-unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead,
+template <class V, int kDepth, int kRegisters, bool kIntoL1>
+unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead<kIntoL1>& ahead,
                      Chosen<kDepth>& chosen) noexcept {
   using Floats = typename V::Floats;
   const int column_mask = column_mask_of(args.num_columns), k = args.k;
@@ -252,9 +252,9 @@ unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead
 
 // Weighs what was chosen for rows [row, row + count): long after the values were stored one by one,
 // which a vector of them would wait for. kAll: k == kDepth.
-template <class V, int kDepth, bool kAll, class Ahead>
+template <class V, int kDepth, bool kAll, bool kIntoL1>
 void weigh_rows(const TopkArgs& args, std::int64_t row, int count, const Chosen<kDepth>& chosen,
-                Ahead& ahead) noexcept {
+                Ahead<kIntoL1>& ahead) noexcept {
   const int k = kAll ? kDepth : args.k, share_ahead = args.num_columns * V::kLanes / 4 / k;
   for (int r = 0; r < count; r += V::kLanes) {
     const typename V::Floats max = V::load(chosen.value[0] + r), scale = V::all(args.scale);
