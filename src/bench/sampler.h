@@ -16,8 +16,8 @@ namespace switchyard {
 /// Bytes a cold run reads before each sample: four last-level caches, within 256 MiB and 1 GiB.
 std::int64_t cache_flush_bytes() noexcept;
 
-/// Puts the caches into the state of a program that has just done something else with as much
-/// memory. The buffer is kept, so make one per sweep.
+/// Puts caches and threads into the state of a program that has just done something else with as
+/// much memory. The buffer is kept, so make one per sweep.
 class CacheFlush {
  public:
   /// Throws Error(out_of_memory).
