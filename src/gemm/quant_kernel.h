@@ -19,6 +19,8 @@ inline constexpr std::int64_t kInt4StreamRows = 10;
 /// What a kernel may use besides its arguments.
 inline constexpr std::int64_t kQuantScratchBytes = 36 << 10;
 
+struct Finish;
+
 /// The contract: for one stripe of unsigned codes u with scales s and zero points z, and rows of
 /// signed 8-bit activations a with scales t,
 ///
@@ -36,8 +38,6 @@ inline constexpr std::int64_t kQuantScratchBytes = 36 << 10;
 ///   int4  codes  (k, j) at byte [k / 8][j / 16][j % 16][k % 4], the low half for k % 8 < 4
 ///         scales [depth / group][32] f16
 ///         zeros  [depth / group][32] 8 bits, only with zero_points
-struct Finish;
-
 struct QuantArgs {
   const std::int8_t* panel;      ///< a, row r at r * panel_stride
   std::int64_t panel_stride;     ///< a multiple of 64; rows up to the next 16 can be read

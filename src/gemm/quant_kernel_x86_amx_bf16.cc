@@ -259,7 +259,7 @@ void quant_int8_amx_bf16(const QuantArgs& q) noexcept {
       const std::int64_t rows = q.rows - r < kPairRows ? q.rows - r : kPairRows;
       const std::int8_t* a = q.panel + r * q.panel_stride + k;
       float* acc = q.acc + r * kStripeColumns;
-      const Waiting waiting = end == q.depth ? Waiting(q, buffer, r, rows) : Waiting(q, acc, r, 0);
+      Waiting waiting = end == q.depth ? Waiting(q, buffer, r, rows) : Waiting(q, acc, r, 0);
       if (rows > kTileRows) {
         const bool goes_on = in_tiles.sums() == acc;
         pair_of_row_tiles(chunk, a, goes_on ? nullptr : acc, goes_on ? nullptr : in_tiles.sums(),
@@ -269,7 +269,7 @@ void quant_int8_amx_bf16(const QuantArgs& q) noexcept {
         empty_tiles();
         single_row_tile(chunk, a, acc, waiting.sums(), prefetcher);
         fence();
-        Waiting(waiting).all();
+        waiting.all();
       }
     }
   }
