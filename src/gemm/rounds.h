@@ -23,13 +23,15 @@ constexpr std::int64_t kStepBytes = 2048;  // of weights
 constexpr int kStepLines = 32;
 
 /// The order of steps: of each stream one, then of each the next. Streams are equal parts of the
-/// stripe, as many as divide it up to eight. All rows of a product take it, few or many, fetched in
-/// rounds or not: what a row becomes does not depend on how many others its expert has.
+/// stripe, up to eight, and of four steps at least, as the hardware fetches past the end of each:
+/// depth 768 as six streams of four steps takes 0.95 to 1 of the time of eight of three. All rows
+/// of a product take it, few or many, fetched in rounds or not: what a row becomes does not depend
+/// on how many others its expert has.
 class Order {
  public:
   explicit Order(std::int64_t steps, std::int64_t most_streams = kMostStreams) noexcept
       : streams_(most_streams) {
-    while (steps % streams_ != 0) --streams_;
+    while (streams_ > 1 && (steps % streams_ != 0 || steps < kLeastRounds * streams_)) --streams_;
     rounds_ = steps / streams_;
     stream_ = streams_;
   }
@@ -49,7 +51,7 @@ class Order {
   }
 
  private:
-  static constexpr std::int64_t kMostStreams = 8;
+  static constexpr std::int64_t kMostStreams = 8, kLeastRounds = 4;
   std::int64_t streams_, rounds_;
   std::int64_t stream_;
   std::int64_t position_ = 0;
