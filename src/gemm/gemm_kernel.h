@@ -52,15 +52,17 @@ struct PrefetchPairs {
 
 using GemmFn = void (*)(const GemmArgs&) noexcept;
 
-/// Thread state around a run of kernel calls: the AMX tile configuration. Nothing for the others.
-using ThreadStateFn = void (*)() noexcept;
+/// Thread state around a run of kernel calls, all with as many rows: the AMX tile configuration.
+/// Nothing for the others.
+using BeginFn = void (*)(std::int64_t rows) noexcept;
+using EndFn = void (*)() noexcept;
 
 #define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format) \
   void gemm_##weights##_##panel##_##isa(const GemmArgs& args) noexcept;
 #include "gemm/kernels.inc"
 #undef SWITCHYARD_GEMM_KERNEL
 
-void amx_begin() noexcept;
+void amx_begin(std::int64_t rows) noexcept;
 void amx_end() noexcept;
 
 }  // namespace switchyard::gemm

@@ -64,7 +64,7 @@ std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, st
   Buffer memory(packed.stripes() * stripe_acc * 4);
   auto* acc = memory.elements<float>(1);
   const std::int64_t depth_bytes = packed.stripe_bytes() / shape.depth;
-  if (kernel.begin) kernel.begin();
+  if (kernel.begin) kernel.begin(rows);
   for (std::int64_t s = 0; s < packed.stripes(); ++s) {
     for (std::int64_t k = 0; k < shape.depth; k += depth_part) {
       const std::int64_t depth = std::min(depth_part, shape.depth - k);

@@ -17,8 +17,8 @@ struct Kernel {
   DType panel;    ///< element type of panels
   PanelFormat format;
   GemmFn run;
-  ThreadStateFn begin;  ///< nothing to do when null
-  ThreadStateFn end;
+  BeginFn begin;  ///< nothing to do when null
+  EndFn end;
 };
 
 /// All kernels of this build, fastest first.

@@ -100,7 +100,7 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
   pool_of(context).for_each_dealt(
       std::ssize(tasks_), [&](std::int64_t i, std::int64_t next, int t) {
         const Task& task = tasks_[static_cast<std::size_t>(i)];
-        if (kernel_->begin != nullptr) kernel_->begin();
+        if (kernel_->begin != nullptr) kernel_->begin(task.rows);
         run_task(call, groups[static_cast<std::size_t>(task.group)], task, first_stripe(next),
                  panels.data() + t * panel_size, accs.data() + t * acc_count);
         if (kernel_->end != nullptr) kernel_->end();
@@ -130,7 +130,7 @@ void GroupedProduct::run_rows(const GatherSource& in, const MatrixView& out, std
   call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
   const Group group{0, rows, row, row};
   const Task task{0, 0, rows, 0, weights_.stripes(), 0};
-  if (kernel_->begin != nullptr) kernel_->begin();
+  if (kernel_->begin != nullptr) kernel_->begin(rows);
   run_task(call, group, task, nullptr, scratch,
            reinterpret_cast<float*>(scratch + panel_bytes(rows)));
   if (kernel_->end != nullptr) kernel_->end();

@@ -23,10 +23,12 @@ namespace {
               Isa::isa == Isa::amx_bf16 && QuantFormat::weights == QuantFormat::int8 ? kFindFinish \
                                                                                      : nullptr},
 #if defined(SWITCHYARD_X86_KERNELS)
-constexpr ThreadStateFn kTilesOn = amx_begin, kTilesOff = amx_end;
+constexpr BeginFn kTilesOn = amx_begin;
+constexpr EndFn kTilesOff = amx_end;
 constexpr FindFinishFn kFindFinish = find_finish_avx512_bf16;
 #else
-constexpr ThreadStateFn kTilesOn = nullptr, kTilesOff = nullptr;
+constexpr BeginFn kTilesOn = nullptr;
+constexpr EndFn kTilesOff = nullptr;
 constexpr FindFinishFn kFindFinish = nullptr;
 #endif
 constexpr QuantKernel kKernels[] = {
@@ -359,7 +361,7 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
   const std::int64_t held = stripes_held(kernel, task.rows);
   const bool streams = streams_rows(call, kernel, task);
   auto* accs = reinterpret_cast<float*>(scratch + call.acc);
-  if (kernel.begin != nullptr) kernel.begin();
+  if (kernel.begin != nullptr) kernel.begin(2 * kTileRows);
   for (; args.k_end < depth; args.k_begin = args.k_end) {
     args.k_end = std::min(depth, args.k_begin + part);
     std::int64_t done = task.stripe_begin;

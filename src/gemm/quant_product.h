@@ -24,7 +24,8 @@ struct QuantKernel {
   std::int64_t stripes;      ///< most at once
   std::int64_t stripe_rows;  ///< up to which several are given
   QuantFn run;
-  ThreadStateFn begin, end;  ///< nothing to do when null
+  BeginFn begin;  ///< nothing to do when null
+  EndFn end;
   FindFinishFn find_finish;  ///< of a kernel that finishes rows itself, else null
 };
 
