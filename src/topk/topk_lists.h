@@ -90,8 +90,11 @@ class RowLists {
   bool make(List<V, kDepth>& out) noexcept {
     List<V, kDepth> part[4];
     for (int i = 0; i < 4; ++i) {
-      num_columns_ == kChunk ? lists_of_part<true>(i * kLeaves, part[i])
-                             : lists_of_part<false>(i * kLeaves, part[i]);
+      if (num_columns_ == kChunk) {
+        lists_of_part<true>(i * kLeaves, part[i]);
+      } else {
+        lists_of_part<false>(i * kLeaves, part[i]);
+      }
     }
     out = joined<kLevels>(joined<kLevels - 1>(part[0], part[1]),
                           joined<kLevels - 1>(part[2], part[3]));
