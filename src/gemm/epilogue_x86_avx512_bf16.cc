@@ -1,18 +1,6 @@
-#include "gemm/epilogue_x86_avx512.h"
-
-#include "gemm/epilogue_formulas.h"
+#include "gemm/epilogue_x86_avx512_bf16.h"
 
 namespace switchyard::gemm {
-namespace {
-
-inline __m256i bf16_of(Vec x) noexcept {
-  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v));
-}
-inline __m512i bf16_of(Vec x, Vec y) noexcept {
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y.v, x.v));
-}
-
-}  // namespace
 
 EpilogueFn find_epilogue_avx512_bf16(EpilogueKind kind, Activation act, DType element) noexcept {
   return find(kind, act, element);

@@ -1,20 +1,11 @@
-#include "gemm/epilogue_x86_avx512.h"
+#include "gemm/epilogue_x86_avx512_bf16.h"
 #include "gemm/quant_finish.h"
-
-#include "gemm/epilogue_formulas.h"
 
 // Called for two rows at a time between tile products, where vector units idle
 // (quant_kernel_x86_amx_bf16.cc).
 
 namespace switchyard::gemm {
 namespace {
-
-inline __m256i bf16_of(Vec x) noexcept {
-  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v));
-}
-inline __m512i bf16_of(Vec x, Vec y) noexcept {
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y.v, x.v));
-}
 
 struct Columns {
   Vec first, second;

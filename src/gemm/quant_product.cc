@@ -398,7 +398,7 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
   if (call.out.next != nullptr) {
     out.cols = weights_.columns();
     call.out.next->quantize(out, 0, task.rows, call.out.quantized, group.out_row + task.row_begin,
-                            streams_rows(call, kernel, task));
+                            streams);
   }
   if (kernel.end != nullptr) kernel.end();
 }
