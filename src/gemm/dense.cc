@@ -87,7 +87,8 @@ void DenseFfn::run(Context& context, ConstMatrixView x, MatrixView out) {
   const Group group{0, x.rows, 0, 0};
   const PanelShape shape(impl_->up.kernel(), impl_->up.weights().columns());
   const Panel hidden{shape,
-                     impl_->hidden.elements<std::byte>(shape.bytes(round_up(x.rows, kTileRows)))};
+                     impl_->hidden.elements<std::byte>(shape.bytes(round_up(x.rows, kTileRows))),
+                     std::min(impl_->up.blocking().rows, impl_->down.blocking().rows)};
   impl_->up.run(context, {&group, 1}, GatherSource{x, nullptr}, impl_->activation, hidden);
   impl_->down.run(context, {&group, 1}, hidden, out);
 }

@@ -91,21 +91,30 @@ inline void stream_two<ToBf16>(std::byte* out, Vec x, Vec y) noexcept {
   stream_bf16(out, x, y);
 }
 
-inline std::byte* row_of(const EpilogueArgs& e, std::int64_t r) noexcept {
-  return e.out + r / 16 * e.tile_bytes + r % 16 * e.row_bytes;
+/// row(out, acc) of each row, acc of the first stripe.
+template <class Row>
+inline void each_row(const EpilogueArgs& e, Row row) noexcept {
+  const float* acc_tile = e.acc;
+  std::byte* out_tile = e.out;
+  for (std::int64_t left = e.rows; left > 0; left -= e.tile_rows) {
+    const float* acc = acc_tile;
+    std::byte* out = out_tile;
+    const std::int64_t rows = left < e.tile_rows ? left : e.tile_rows;
+    for (std::int64_t r = 0; r < rows; ++r, acc += 32, out += e.row_bytes) row(out, acc);
+    acc_tile += 16 * 32;
+    out_tile += e.tile_bytes;
+  }
 }
 
 template <class To>
 void stream_rows(const EpilogueArgs& e) noexcept {
-  for (std::int64_t r = 0; r < e.rows; ++r) {
-    std::byte* out = row_of(e, r);
-    for (std::int64_t s = 0; s < e.stripes; ++s, out += 32 * To::kBytes) {
-      const float* acc = e.acc + s * e.stripe_acc + r * 32;
+  each_row(e, [&](std::byte* out, const float* acc) {
+    for (std::int64_t s = 0; s < e.stripes; ++s, out += 32 * To::kBytes, acc += e.stripe_acc) {
       for (std::int64_t j = 0; j < 32; j += 2 * Vec::kLanes) {
         stream_two<To>(out + j * To::kBytes, Vec::load(acc + j), Vec::load(acc + j + Vec::kLanes));
       }
     }
-  }
+  });
   end_streams();
 }
 
@@ -114,18 +123,15 @@ void store(const EpilogueArgs& e) noexcept {
   if (e.stream) return stream_rows<To>(e);
   std::byte partial[2 * 32 * 4];
   const bool whole = e.columns == 32 * e.stripes;
-  for (std::int64_t r = 0; r < e.rows; ++r) {
-    std::byte* out = whole ? row_of(e, r) : partial;
-    for (std::int64_t s = 0; s < e.stripes; ++s, out += 32 * To::kBytes) {
-      const float* acc = e.acc + s * e.stripe_acc + r * 32;
+  each_row(e, [&](std::byte* row, const float* acc) {
+    std::byte* out = whole ? row : partial;
+    for (std::int64_t s = 0; s < e.stripes; ++s, out += 32 * To::kBytes, acc += e.stripe_acc) {
       for (std::int64_t j = 0; j < 32; j += 2 * Vec::kLanes) {
         store_two<To>(out + j * To::kBytes, Vec::load(acc + j), Vec::load(acc + j + Vec::kLanes));
       }
     }
-    if (!whole) {
-      __builtin_memcpy(row_of(e, r), partial, static_cast<std::size_t>(e.columns * To::kBytes));
-    }
-  }
+    if (!whole) __builtin_memcpy(row, partial, static_cast<std::size_t>(e.columns * To::kBytes));
+  });
 }
 
 template <class Act>
@@ -135,32 +141,28 @@ inline Vec gated_at(const float* acc) noexcept {
 
 template <class Act, class To>
 void gated(const EpilogueArgs& e) noexcept {
-  for (std::int64_t r = 0; r < e.rows; ++r) {
-    std::byte* out = row_of(e, r);
-    const float* acc = e.acc + r * 32;
+  each_row(e, [&](std::byte* out, const float* acc) {
     if (Vec::kLanes == 16 && e.stripes == 2) {
       store_two<To>(out, gated_at<Act>(acc), gated_at<Act>(acc + e.stripe_acc));
-      continue;
+      return;
     }
     for (std::int64_t s = 0; s < e.stripes; ++s, out += 16 * To::kBytes, acc += e.stripe_acc) {
       for (std::int64_t j = 0; j < 16; j += Vec::kLanes) {
         To::store(out + j * To::kBytes, gated_at<Act>(acc + j));
       }
     }
-  }
+  });
 }
 
 template <class Act, class To>
 void plain(const EpilogueArgs& e) noexcept {
-  for (std::int64_t r = 0; r < e.rows; ++r) {
-    std::byte* out = row_of(e, r);
-    for (std::int64_t s = 0; s < e.stripes; ++s, out += 32 * To::kBytes) {
-      const float* acc = e.acc + s * e.stripe_acc + r * 32;
+  each_row(e, [&](std::byte* out, const float* acc) {
+    for (std::int64_t s = 0; s < e.stripes; ++s, out += 32 * To::kBytes, acc += e.stripe_acc) {
       for (std::int64_t j = 0; j < 32; j += Vec::kLanes) {
         To::store(out + j * To::kBytes, Act::of(Vec::load(acc + j)));
       }
     }
-  }
+  });
 }
 
 template <class Act, class To>

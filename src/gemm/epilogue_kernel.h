@@ -9,7 +9,8 @@
 namespace switchyard::gemm {
 
 /// What becomes of accumulators [rows, 32] f32 of one stripe or of two side by side, row r of
-/// stripe s at acc + s stripe_acc + 32 r, rounded to the element type:
+/// stripe s at acc + s stripe_acc + 32 r, rounded to the element type (with fewer rows a tile, row
+/// r lies where r / tile_rows * 16 + r % tile_rows would):
 ///
 ///   store   out[r, 32 s + j] = acc[s, r, j]                             j in [0, 32), < columns
 ///   gated   out[r, 16 s + j] = act(acc[s, r, j]) * acc[s, r, 16 + j]    j in [0, 16)
@@ -26,13 +27,14 @@ struct EpilogueArgs {
   std::int64_t rows;
   std::int64_t columns;         ///< of store: in [1, 32 stripes]
   std::byte* out;               ///< element (0, 0)
-  std::int64_t row_bytes;       ///< from a row to the next within 16
-  std::int64_t tile_bytes;      ///< from row 0 to row 16
+  std::int64_t row_bytes;       ///< from a row to the next within a tile
+  std::int64_t tile_bytes;      ///< from a tile's row 0 to the next one's
   std::int64_t stripes = 1;     ///< 1 or 2
   std::int64_t stripe_acc = 0;  ///< floats from a stripe's accumulators to the next's
   /// Of store with columns = 32 stripes, rows 64-byte aligned: past the caches, for outputs larger
   /// than they are. A store would first read the line from memory.
   bool stream = false;
+  std::int64_t tile_rows = 16;
 };
 
 using EpilogueFn = void (*)(const EpilogueArgs&) noexcept;

@@ -12,6 +12,13 @@ inline constexpr std::int64_t kDepthUnit = 32;
 /// Rows of a tile, the unit of panel rows.
 inline constexpr std::int64_t kTileRows = 16;
 
+/// Rows of the tiles of a block that share them evenly: the fewest tiles, none loading more rows
+/// than it must.
+constexpr std::int64_t even_tile_rows(std::int64_t rows) noexcept {
+  const std::int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  return (rows + tiles - 1) / tiles;
+}
+
 /// The contract of a kernel: for one stripe, over all its depth or a part of it
 ///
 ///   acc[r, j] = (accumulate ? acc[r, j] : 0) + sum over k in [0, depth) of panel[r, k] * stripe[k,
@@ -24,6 +31,8 @@ inline constexpr std::int64_t kTileRows = 16;
 /// stripes, as layouts):
 ///   rows   element (r, k) at r * panel_stride + k
 ///   tiles  [r / 16][k / 32][r % 16][k % 32]; panel_stride = elements from one r / 16 to the next
+/// With tiles, panel and acc may hold tile_rows rows in the first of each 16: row r is then where
+/// row r / tile_rows * 16 + r % tile_rows would be.
 /// Stripes hold 32 columns of weights, contiguous along depth:
 ///   f32, f16  element (k, j) at k * 32 + j
 ///   bf16      [k / 32][j / 16][k % 32 / 2][j % 16][k % 2]: the AMX B tile, twice
@@ -38,6 +47,7 @@ struct GemmArgs {
   /// Weights needed next; the kernel may spread prefetches of them into L2 over the call.
   const std::byte* prefetch;
   std::int64_t prefetch_bytes;
+  std::int64_t tile_rows = kTileRows;  ///< in [1, 16], what `begin` was given
 };
 
 /// A part of weights needed later: of each of the streams in which they are fetched, stride bytes
@@ -52,9 +62,9 @@ struct PrefetchPairs {
 
 using GemmFn = void (*)(const GemmArgs&) noexcept;
 
-/// Thread state around a run of kernel calls, all with as many rows: the AMX tile configuration.
-/// Nothing for the others.
-using BeginFn = void (*)(std::int64_t rows) noexcept;
+/// Thread state around a run of kernel calls, all with tiles of as many rows: the AMX tile
+/// configuration. Nothing for the others.
+using BeginFn = void (*)(std::int64_t tile_rows) noexcept;
 using EndFn = void (*)() noexcept;
 
 #define SWITCHYARD_GEMM_KERNEL(isa, weights, panel, format) \
@@ -62,7 +72,7 @@ using EndFn = void (*)() noexcept;
 #include "gemm/kernels.inc"
 #undef SWITCHYARD_GEMM_KERNEL
 
-void amx_begin(std::int64_t rows) noexcept;
+void amx_begin(std::int64_t tile_rows) noexcept;
 void amx_end() noexcept;
 
 }  // namespace switchyard::gemm

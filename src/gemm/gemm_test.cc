@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -52,30 +53,43 @@ struct Matrix {
   }
 };
 
-// acc of each stripe of 40 columns, [stripes][rows rounded up to 16, 32], from parts of the depth.
+std::int64_t tile_rows_of(const Kernel& kernel, std::int64_t rows) {
+  return kernel.format == PanelFormat::tiles ? even_tile_rows(rows) : kTileRows;
+}
+
+// acc of each stripe of 40 columns, [stripes][rows, 32], from parts of the depth.
 std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, std::int64_t rows,
                             std::int64_t depth_part) {
   Context context({.threads = 1, .isa = {}});
   const PackedWeights packed(context, w.stacked(1));
-  const PanelShape shape(kernel, x.cols);
+  PanelShape shape(kernel, x.cols);
+  shape.tile_rows = tile_rows_of(kernel, rows);
   Buffer panel(shape.bytes(rows));
   fill_panel(shape, x.view(), nullptr, rows, 0, panel.data());
   const std::int64_t stripe_acc = round_up(rows, 16) * 32;
   Buffer memory(packed.stripes() * stripe_acc * 4);
   auto* acc = memory.elements<float>(1);
   const std::int64_t depth_bytes = packed.stripe_bytes() / shape.depth;
-  if (kernel.begin) kernel.begin(rows);
+  if (kernel.begin) kernel.begin(shape.tile_rows);
   for (std::int64_t s = 0; s < packed.stripes(); ++s) {
     for (std::int64_t k = 0; k < shape.depth; k += depth_part) {
       const std::int64_t depth = std::min(depth_part, shape.depth - k);
       const std::byte* ahead = s + 1 < packed.stripes() ? packed.stripe(0, s + 1) : nullptr;
       kernel.run({panel.data() + shape.offset(0, k), shape.stride(),
                   packed.stripe(0, s) + k * depth_bytes, depth, acc + s * stripe_acc, rows, k > 0,
-                  ahead, ahead != nullptr ? depth * depth_bytes : 0});
+                  ahead, ahead != nullptr ? depth * depth_bytes : 0, shape.tile_rows});
     }
   }
   if (kernel.end) kernel.end();
-  return {acc, acc + packed.stripes() * stripe_acc};
+  std::vector<float> sums;
+  for (std::int64_t s = 0; s < packed.stripes(); ++s) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t at = r / shape.tile_rows * kTileRows + r % shape.tile_rows;
+      const float* row = acc + s * stripe_acc + at * 32;
+      sums.insert(sums.end(), row, row + 32);
+    }
+  }
+  return sums;
 }
 
 // Every kernel the machine runs against a plain double sum; parts of the depth add up.
@@ -83,7 +97,6 @@ void expect_plain_sums(const Kernel& kernel, std::int64_t depth, std::int64_t ro
                        std::int64_t depth_part) {
   Matrix x(kernel.panel, rows, depth, 1), w(kernel.weights, 40, depth, 2);
   const std::vector<float> acc = products(kernel, x, w, rows, depth_part);
-  const std::int64_t stripe_acc = round_up(rows, 16) * 32;
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t j = 0; j < 40; ++j) {
       double sum = 0, magnitude = 0;
@@ -91,7 +104,7 @@ void expect_plain_sums(const Kernel& kernel, std::int64_t depth, std::int64_t ro
         sum += x.at(r, k) * w.at(j, k);
         magnitude += std::abs(x.at(r, k) * w.at(j, k));
       }
-      const auto at = static_cast<std::size_t>(j / 32 * stripe_acc + r * 32 + j % 32);
+      const auto at = static_cast<std::size_t>((j / 32 * rows + r) * 32 + j % 32);
       ASSERT_NEAR(acc[at], sum, 1e-30 + 4 * 0x1p-23 * magnitude)
           << name_of(kernel) << " depth " << depth << " rows " << rows << " at " << r << ", " << j;
     }
@@ -120,7 +133,8 @@ TEST(GemmKernel, OtherRowsNeverChangeBits) {
       const Matrix w(kernel.weights, 40, depth, 2);
       Matrix x(kernel.panel, 90, depth, 1);
       const std::vector<float> many = products(kernel, x, w, 90, depth);
-      for (const std::int64_t rows : {1, 2, 3, 4, 6, 7, 11, 12, 13, 17, 20, 21, 32, 40, 64, 80}) {
+      for (std::int64_t rows = 1; rows < 90; ++rows) {
+        if (kernel.format == PanelFormat::rows && rows > 21 && rows % 20 != 0) continue;
         const std::vector<float> few = products(kernel, x, w, rows, depth);
         for (std::int64_t i = 0; i < rows * 32; ++i) {
           const auto at = static_cast<std::size_t>(i);
@@ -247,6 +261,39 @@ TEST(Epilogue, VariantsAgree) {
   }
 }
 
+// Tiles of 16 and of 7 rows.
+TEST(Epilogue, TilesOfFewerRowsHoldTheSame) {
+  constexpr std::int64_t kRows = 19, kWidth = 64, kStripeAcc = 3 * kTileRows * kStripeColumns;
+  std::vector<float> whole(2 * kStripeAcc), sevens(2 * kStripeAcc);
+  for (std::int64_t s = 0; s < 2; ++s) {
+    for (std::int64_t i = 0; i < kRows * kStripeColumns; ++i) {
+      const std::int64_t r = i / kStripeColumns, at = r / 7 * kTileRows + r % 7;
+      whole[s * kStripeAcc + i] = static_cast<float>(i % 100 - 50 * s);
+      sevens[s * kStripeAcc + at * kStripeColumns + i % kStripeColumns] = whole[s * kStripeAcc + i];
+    }
+  }
+  const auto result = [&](EpilogueFn run, const std::vector<float>& acc, std::int64_t tile_rows) {
+    std::vector<bf16> out(kRows * kWidth);
+    run({.acc = acc.data(),
+         .rows = kRows,
+         .columns = kWidth,
+         .out = reinterpret_cast<std::byte*>(out.data()),
+         .row_bytes = kWidth * 2,
+         .tile_bytes = tile_rows * kWidth * 2,
+         .stripes = 2,
+         .stripe_acc = kStripeAcc,
+         .tile_rows = tile_rows});
+    std::vector<float> wide;
+    for (const bf16 x : out) wide.push_back(to_float(x));
+    return wide;
+  };
+  for (const EpilogueKind kind : {EpilogueKind::store, EpilogueKind::gated, EpilogueKind::plain}) {
+    for (const EpilogueFn run : epilogue_variants(kind, Activation::silu, DType::bf16)) {
+      EXPECT_EQ(result(run, sevens, 7), result(run, whole, kTileRows));
+    }
+  }
+}
+
 // Rows [R, H] and the plan that gives expert e the next rows_of_expert[e] of them.
 DispatchPlan compact_plan(const std::vector<std::int64_t>& rows_of_expert) {
   DispatchPlan plan;
@@ -347,6 +394,35 @@ TEST(Grouped, ThreadsNeverChangeBits) {
   const Case c{{33, 0, 7, 120}, 160, 96, DType::bf16, DType::bf16, true, Activation::silu};
   const double one = relative_error(c, default_isa(), 1);
   for (const int threads : {2, 3, 5}) EXPECT_EQ(one, relative_error(c, default_isa(), threads));
+}
+
+// Of an expert with several blocks of rows, whose tiles are whole, and with 1 to 100, in the fewest
+// tiles evenly: through the panel between the products too.
+TEST(Grouped, OtherRowsNeverChangeBits) {
+  constexpr std::int64_t kRows = 700, kHidden = 96, kFfn = 48;
+  Context context({.threads = 2, .isa = {}});
+  const float scale = 1 / std::sqrt(static_cast<float>(kHidden));
+  Matrix gate(DType::bf16, kFfn, kHidden, 1, scale), up(DType::bf16, kFfn, kHidden, 2, scale);
+  Matrix down(DType::bf16, kHidden, kFfn, 3, scale), x(DType::bf16, kRows, kHidden, 4);
+  for (const bool gated : {true, false}) {
+    ExpertWeights weights;
+    if (gated) weights.gate = gate.stacked(1);
+    weights.up = up.stacked(1);
+    weights.down = down.stacked(1);
+    const auto experts = make_experts(context, "grouped", weights, DType::bf16);
+    const auto rows_of = [&](std::int64_t rows) {
+      Matrix out(DType::bf16, rows, kHidden, 5);
+      MatrixView in = x.view();
+      in.rows = rows;
+      experts->forward(context, compact_plan({rows}), in, out.view());
+      return out.memory;
+    };
+    const std::vector<std::byte> all = rows_of(kRows);
+    for (std::int64_t rows = 1; rows <= 100; ++rows) {
+      const std::vector<std::byte> some = rows_of(rows);
+      ASSERT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << rows << " rows";
+    }
+  }
 }
 
 TEST(Grouped, NoRowsIsNoWork) {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "base/context.h"
@@ -39,7 +40,8 @@ class Grouped final : public Experts {
       panel_rows += round_up(rows, kTileRows);
     }
     const PanelShape shape(up_.kernel(), up_.weights().columns());
-    const Panel hidden{shape, hidden_.elements<std::byte>(shape.bytes(panel_rows))};
+    const Panel hidden{shape, hidden_.elements<std::byte>(shape.bytes(panel_rows)),
+                       std::min(up_.blocking().rows, down_.blocking().rows)};
     const bool gather = plan.layout == Layout::fused;
     const GatherSource source{in, gather ? plan.token_of_row.data() : nullptr};
     up_.run(context, groups_, source, activation_, hidden);

@@ -39,16 +39,23 @@
 //   asked for at the end of a step                    0.96  0.92
 //   the whole stripe into L2, in pairs of lines       0.87  0.78  0.78  0.76  0.75
 //
-// Tiles are configured for the rows of the last one, up to 32 rows (amx_begin): 1, 2, 4, 8 and 20
-// rows take 0.95, 0.97, 0.97, 0.97 and 0.92 of the time of whole tiles, whose other lines come from
-// L2 for nothing. Configuring them before and after each stripe costs as much.
+// A tile takes a line from L2 for each row that it is configured for, there or not: some 0.45 ns.
+// So the rows of a block share the fewest tiles evenly (even_tile_rows), configured once a task.
+// Of the time of whole tiles, weights from memory:
 //
-// A tile is loaded for the next step right after its last use in this one. With the four loads
-// together in front of the four products the same work from L1 took 1.05 to 1.2 times as long: the
-// loads wait for the products that still read their tiles. The sums of a pair of row tiles stay in
-// their tiles until the first step of the next pair, which stores each tile just before it uses it:
-// 0.93 to 0.96 of the time with 128 and 256 rows, weights from memory, of storing them after their
-// last step, which waits for the products.
+//   rows   1     2     4     8     20    36    42    52    56    65    70    84    98    120
+//          0.95  0.97  0.97  0.97  0.92  0.97  0.98  0.97  0.98  0.97  0.98  0.97  0.96  0.98
+//
+// One tile more, so that all are in pairs, gains nothing: 65, 112 and 140 rows 1.0, 1.03 and 1.02.
+// Configuring tiles before and after each stripe costs as much as it gains.
+//
+// A tile is loaded for the next step right after its last use in this one, also in a row tile that
+// has no partner: a second set of operands beside the first takes 1 to 1.015 of the time. With the
+// four loads together in front of the four products the same work from L1 took 1.05 to 1.2 times as
+// long: the loads wait for the products that still read their tiles. The sums of a pair of row
+// tiles stay in their tiles until the first step of the next pair, which stores each tile just
+// before it uses it: 0.93 to 0.96 of the time with 128 and 256 rows, weights from memory, of
+// storing them after their last step, which waits for the products.
 
 namespace switchyard::gemm {
 namespace {
@@ -170,51 +177,34 @@ inline void single_row_tile(const Run& run, const std::byte* panel, float* acc,
     _tile_zero(0);
     _tile_zero(1);
   }
-  std::int64_t left = run.steps;
-  for (; left > 2; left -= 2) {  // two sets of operands take turns
+  for (std::int64_t left = run.steps - 1; left > 0; --left) {
     order.advance();
     b = run.weights + order.position() * kStepBytes;
-    _tile_stream_loadd(5, panel + order.position() * kTileBytes, kLine);
-    _tile_loadd(2, b, kLine);
-    _tile_loadd(3, b + kTileBytes, kLine);
     half_step(ahead);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    half_step(ahead);
-    order.advance();
-    b = run.weights + order.position() * kStepBytes;
-    _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
     _tile_loadd(6, b, kLine);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
     _tile_loadd(7, b + kTileBytes, kLine);
-    half_step(ahead);
-    _tile_dpbf16ps(0, 5, 2);
-    _tile_dpbf16ps(1, 5, 3);
     half_step(ahead);
   }
   half_step(ahead);
   _tile_dpbf16ps(0, 4, 6);
   _tile_dpbf16ps(1, 4, 7);
   half_step(ahead);
-  if (left == 2) {
-    order.advance();
-    b = run.weights + order.position() * kStepBytes;
-    _tile_stream_loadd(4, panel + order.position() * kTileBytes, kLine);
-    _tile_loadd(6, b, kLine);
-    _tile_loadd(7, b + kTileBytes, kLine);
-    half_step(ahead);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    half_step(ahead);
-  }
   _tile_stored(0, acc, kAccStride);
   _tile_stored(1, acc + 16, kAccStride);
+}
+
+inline std::int64_t num_row_tiles(const GemmArgs& g) noexcept {
+  return (g.rows + g.tile_rows - 1) / g.tile_rows;
 }
 
 // All rows take `most_steps` of the stripe, then all the next.
 template <class Ahead>
 inline void all_rows(const GemmArgs& g, const Order& order, std::int64_t most_steps,
                      Ahead ahead) noexcept {
-  const std::int64_t row_tiles = (g.rows + kTileRows - 1) / kTileRows;
+  const std::int64_t row_tiles = num_row_tiles(g);
   const std::int64_t tile_bytes = g.panel_stride * 2;
   const auto* panel = static_cast<const std::byte*>(g.panel);
   Run run{static_cast<const std::byte*>(g.stripe), order, 0, g.accumulate};
@@ -250,19 +240,12 @@ inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
 
 }  // namespace
 
-// Up to 32 rows the activations and sums of the last row tile have no more rows than there are:
-// what follows them would only take line buffers.
-void amx_begin(std::int64_t rows) noexcept {
-  const bool one_tile = rows <= kTileRows, two_tiles = !one_tile && rows <= 2 * kTileRows;
-  const auto last_rows = static_cast<std::uint8_t>(rows - (two_tiles ? kTileRows : 0));
+void amx_begin(std::int64_t tile_rows) noexcept {
   TileConfig config = {};
   config.palette = 1;
   for (int tile = 0; tile < 8; ++tile) {
-    const bool of_one = tile == 0 || tile == 1 || tile == 4 || tile == 5;
-    const bool of_second = tile == 2 || tile == 3 || tile == 5;
-    const bool is_last = (one_tile && of_one) || (two_tiles && of_second);
     config.bytes_per_row[tile] = kLine;
-    config.rows[tile] = is_last ? last_rows : static_cast<std::uint8_t>(kTileRows);
+    config.rows[tile] = static_cast<std::uint8_t>(tile < 6 ? tile_rows : kTileRows);
   }
   // GCC 12 believes that the load reads 8 bytes and drops the other stores: force all 64 out.
   __asm__ volatile("" : : "m"(config) : "memory");
@@ -276,7 +259,7 @@ void amx_end() noexcept {
 
 void gemm_bf16_bf16_amx_bf16(const GemmArgs& g) noexcept {
   const std::int64_t steps = g.depth / kDepthUnit;
-  const std::int64_t row_tiles = (g.rows + kTileRows - 1) / kTileRows;
+  const std::int64_t row_tiles = num_row_tiles(g);
   const std::int64_t passes = (row_tiles + 1) / 2;
   const Order order(steps);
   fence();

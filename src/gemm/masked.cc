@@ -32,7 +32,8 @@ class Masked final : public Experts {
     const MatrixView all{scope.take<std::byte>(in.rows * hidden * size).data(), activations_,
                          in.rows, hidden, hidden};
     const PanelShape shape(up_.kernel(), up_.weights().columns());
-    const Panel inner{shape, inner_.elements<std::byte>(shape.bytes(round_up(in.rows, kTileRows)))};
+    const Panel inner{shape, inner_.elements<std::byte>(shape.bytes(round_up(in.rows, kTileRows))),
+                      std::min(up_.blocking().rows, down_.blocking().rows)};
     const bool is_by_token = plan.layout == Layout::fused;
     for (std::int64_t e = 0; e < num_experts_; ++e) {
       const Group group{e, in.rows, 0, 0};

@@ -34,6 +34,7 @@ void fill(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t*
   const std::int64_t run_bytes = shape.format == PanelFormat::tiles
                                      ? kTileRows * kRun * static_cast<std::int64_t>(sizeof(To))
                                      : kRun * static_cast<std::int64_t>(sizeof(To));
+  const std::int64_t tile_rows = shape.tile_rows;
   for (std::int64_t r0 = 0; r0 < rows; r0 += kStreams) {
     const std::int64_t streams = std::min(kStreams, rows - r0);
     const From* from[kStreams];
@@ -41,7 +42,7 @@ void fill(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t*
     for (std::int64_t i = 0; i < streams; ++i) {
       const std::int64_t r = r0 + i;
       from[i] = reinterpret_cast<const From*>(x.row(row_index ? row_index[r] : r)) + k_begin;
-      to[i] = panel + r / kTileRows * shape.tile_bytes() + r % kTileRows * shape.row_bytes();
+      to[i] = panel + r / tile_rows * shape.tile_bytes() + r % tile_rows * shape.row_bytes();
     }
     std::int64_t k = 0;
     for (; k < whole; k += kRun) {
@@ -114,12 +115,13 @@ void fill_panel(const PanelShape& shape, const ConstMatrixView& x, const std::in
 }
 
 void zero_tail_rows(const PanelShape& shape, std::int64_t rows, std::byte* panel) noexcept {
-  if (shape.format != PanelFormat::tiles || rows % kTileRows == 0) return;
-  std::byte* tile = panel + rows / kTileRows * shape.tile_bytes();
+  const std::int64_t filled = rows % shape.tile_rows;
+  if (shape.format != PanelFormat::tiles || filled == 0) return;
+  std::byte* tile = panel + rows / shape.tile_rows * shape.tile_bytes();
   const std::int64_t step = kTileRows * shape.row_bytes();
   for (std::int64_t k = 0; k < shape.depth; k += kDepthUnit, tile += step) {
-    std::memset(tile + rows % kTileRows * shape.row_bytes(), 0,
-                static_cast<std::size_t>((kTileRows - rows % kTileRows) * shape.row_bytes()));
+    std::memset(tile + filled * shape.row_bytes(), 0,
+                static_cast<std::size_t>((shape.tile_rows - filled) * shape.row_bytes()));
   }
 }
 

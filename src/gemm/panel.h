@@ -11,7 +11,8 @@ namespace switchyard::gemm {
 struct PanelShape {
   PanelFormat format;
   DType element;
-  std::int64_t depth;  ///< padded to kDepthUnit
+  std::int64_t depth;                  ///< padded to kDepthUnit
+  std::int64_t tile_rows = kTileRows;  ///< of tiles: rows that each holds (gemm_kernel.h)
 
   PanelShape(const Kernel& kernel, std::int64_t columns);
 
@@ -22,17 +23,17 @@ struct PanelShape {
   std::int64_t bytes(std::int64_t rows) const noexcept;
   /// Byte offset of element (row, k); row and k multiples of 16 in the tiles format.
   std::int64_t offset(std::int64_t row, std::int64_t k) const noexcept;
-  std::int64_t row_bytes() const noexcept;   ///< from a row to the next within 16
-  std::int64_t tile_bytes() const noexcept;  ///< from a row to the 16th after it
+  std::int64_t row_bytes() const noexcept;   ///< from a row to the next within a tile
+  std::int64_t tile_bytes() const noexcept;  ///< from a tile to the next
 };
 
 /// panel[r, k] = x[row_index ? row_index[r] : r, k_begin + k], zero where k_begin + k is beyond x's
-/// columns and, in the tiles format, for rows up to the next multiple of 16.
+/// columns and, in the tiles format, for the last tile's rows beyond `rows`.
 /// Columns [0, shape.depth) of the panel are filled.
 void fill_panel(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t* row_index,
                 std::int64_t rows, std::int64_t k_begin, std::byte* panel) noexcept;
 
-/// Writes zeros to the rows of the last 16-row tile beyond `rows`.
+/// Writes zeros to the last tile's rows beyond `rows`.
 void zero_tail_rows(const PanelShape& shape, std::int64_t rows, std::byte* panel) noexcept;
 
 constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) noexcept {

@@ -213,7 +213,7 @@ TEST(PrepackLayout, IsWhatKernelsRead) {
     }
     Buffer sums(round_up(kRows, kTileRows) * kStripeColumns * 4);
     const auto* acc = sums.elements<float>(1);
-    if (kernel.begin != nullptr) kernel.begin(kRows);
+    if (kernel.begin != nullptr) kernel.begin(kTileRows);
     kernel.run({rows.data(), shape.stride(), stripe.data(), kDepth, sums.elements<float>(1), kRows,
                 false, nullptr, 0});
     if (kernel.end != nullptr) kernel.end();

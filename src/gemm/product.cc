@@ -29,6 +29,7 @@ struct GroupedProduct::Call {
   const Panel* panel_in = nullptr;
   const MatrixView* rows_out = nullptr;
   const Panel* panel_out = nullptr;
+  std::int64_t even_rows = 0;  // of groups that share tiles evenly, at most
   EpilogueFn epilogue = nullptr;
   bool pairs = true;    // of stripes lie side by side in the output
   bool stream = false;  // rows_out past the caches
@@ -46,6 +47,7 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
   Call call;
   call.rows_in = &in;
   call.panel_out = &out;
+  call.even_rows = out.even_rows;
   call.pairs = kind == EpilogueKind::gated;  // one of plain fills a tile
   call.epilogue = find_epilogue(kernel_->isa, kind, act, out.shape.element);
   run(context, groups, call);
@@ -55,6 +57,7 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
                          const MatrixView& out) {
   Call call;
   call.panel_in = &in;
+  call.even_rows = in.even_rows;
   call.rows_out = &out;
   call.stream = is_streamed(out);
   call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
@@ -66,6 +69,7 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
   Call call;
   call.rows_in = &in;
   call.rows_out = &out;
+  call.even_rows = blocking_.rows;
   call.stream = is_streamed(out);
   call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
   run(context, groups, call);
@@ -100,11 +104,17 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
   pool_of(context).for_each_dealt(
       std::ssize(tasks_), [&](std::int64_t i, std::int64_t next, int t) {
         const Task& task = tasks_[static_cast<std::size_t>(i)];
-        if (kernel_->begin != nullptr) kernel_->begin(task.rows);
-        run_task(call, groups[static_cast<std::size_t>(task.group)], task, first_stripe(next),
-                 panels.data() + t * panel_size, accs.data() + t * acc_count);
+        const Group& group = groups[static_cast<std::size_t>(task.group)];
+        if (kernel_->begin != nullptr) kernel_->begin(tile_rows(call, group));
+        run_task(call, group, task, first_stripe(next), panels.data() + t * panel_size,
+                 accs.data() + t * acc_count);
         if (kernel_->end != nullptr) kernel_->end();
       });
+}
+
+std::int64_t GroupedProduct::tile_rows(const Call& call, const Group& group) const noexcept {
+  const bool even = kernel_->format == PanelFormat::tiles && group.rows <= call.even_rows;
+  return even ? even_tile_rows(group.rows) : kTileRows;
 }
 
 bool GroupedProduct::has_partial_sums() const noexcept {
@@ -126,11 +136,12 @@ void GroupedProduct::run_rows(const GatherSource& in, const MatrixView& out, std
   Call call;
   call.rows_in = &in;
   call.rows_out = &out;
+  call.even_rows = rows;
   call.stream = is_streamed(out);
   call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
   const Group group{0, rows, row, row};
   const Task task{0, 0, rows, 0, weights_.stripes(), 0};
-  if (kernel_->begin != nullptr) kernel_->begin(rows);
+  if (kernel_->begin != nullptr) kernel_->begin(tile_rows(call, group));
   run_task(call, group, task, nullptr, scratch,
            reinterpret_cast<float*>(scratch + panel_bytes(rows)));
   if (kernel_->end != nullptr) kernel_->end();
@@ -142,6 +153,7 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
   const std::int64_t depth = round_up(weights_.depth(), kDepthUnit);
   const std::int64_t acc_rows = round_up(task.rows, kTileRows);
   const std::int64_t depth_bytes = weights_.stripe_bytes() / depth;
+  const std::int64_t rows_of_tile = tile_rows(call, group);
   const std::byte* first = weights_.stripe(group.matrix, task.stripe_begin);
   for (std::int64_t k0 = 0; k0 < depth; k0 += blocking_.depth) {
     const std::int64_t k1 = std::min(depth, k0 + blocking_.depth);
@@ -156,6 +168,7 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
       if (call.rows_in->row_index == nullptr) x.data = x.row(row);
       const std::int32_t* index =
           call.rows_in->row_index != nullptr ? call.rows_in->row_index + row : nullptr;
+      shape.tile_rows = rows_of_tile;
       fill_panel(shape, x, index, task.rows, k0, panel_scratch);
     }
     const std::int64_t stripe_acc = acc_rows * kStripeColumns;
@@ -176,7 +189,8 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
                     .rows = task.rows,
                     .accumulate = k0 > 0,
                     .prefetch = ahead,
-                    .prefetch_bytes = ahead != nullptr ? (k1 - k0) * depth_bytes : 0});
+                    .prefetch_bytes = ahead != nullptr ? (k1 - k0) * depth_bytes : 0,
+                    .tile_rows = rows_of_tile});
       if (k1 < depth) continue;
       const bool second = s % kStripesTogether != 0 && s > task.stripe_begin;
       if (call.pairs && second) {
@@ -200,7 +214,8 @@ void GroupedProduct::finish_stripes(const Call& call, const Group& group, const 
                     .row_bytes = 0,
                     .tile_bytes = 0,
                     .stripes = stripes,
-                    .stripe_acc = round_up(task.rows, kTileRows) * kStripeColumns};
+                    .stripe_acc = round_up(task.rows, kTileRows) * kStripeColumns,
+                    .tile_rows = tile_rows(call, group)};
   if (call.panel_out != nullptr) {
     const PanelShape& shape = call.panel_out->shape;
     args.out = call.panel_out->data + shape.offset(row, column);
@@ -214,7 +229,7 @@ void GroupedProduct::finish_stripes(const Call& call, const Group& group, const 
   if (args.columns <= 0) return;
   args.out = out.row(row) + column * size;
   args.row_bytes = out.row_stride * size;
-  args.tile_bytes = kTileRows * args.row_bytes;
+  args.tile_bytes = args.tile_rows * args.row_bytes;
   args.stream = call.stream && args.columns == stripes * kStripeColumns;
   call.epilogue(args);
 }

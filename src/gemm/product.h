@@ -18,10 +18,12 @@ struct GatherSource {
   const std::int32_t* row_index = nullptr;
 };
 
-/// A panel that holds all rows; groups begin at multiples of 16.
+/// A panel that holds all rows, between two products; groups begin at multiples of 16.
 struct Panel {
   PanelShape shape;
   std::byte* data;
+  std::int64_t even_rows;  ///< groups of no more rows, one block of either product, share tiles
+                           ///< evenly
 };
 
 /// out(group) = epilogue(in(group) weights[group.matrix]) for every group, over all threads.
@@ -51,6 +53,7 @@ class GroupedProduct {
  private:
   struct Call;
   void run(Context& context, std::span<const Group> groups, const Call& call);
+  std::int64_t tile_rows(const Call& call, const Group& group) const noexcept;
   bool has_partial_sums() const noexcept;
   std::int64_t panel_bytes(std::int64_t rows) const noexcept;
   void run_task(const Call& call, const Group& group, const Task& task, const std::byte* next,

@@ -361,7 +361,7 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
   const std::int64_t held = stripes_held(kernel, task.rows);
   const bool streams = streams_rows(call, kernel, task);
   auto* accs = reinterpret_cast<float*>(scratch + call.acc);
-  if (kernel.begin != nullptr) kernel.begin(2 * kTileRows);  // whole tiles
+  if (kernel.begin != nullptr) kernel.begin(kTileRows);
   for (; args.k_end < depth; args.k_begin = args.k_end) {
     args.k_end = std::min(depth, args.k_begin + part);
     std::int64_t done = task.stripe_begin;

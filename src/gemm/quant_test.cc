@@ -172,7 +172,7 @@ std::vector<float> run_kernel(const QuantKernel& kernel, const KernelCase& c,
   const std::int64_t depth = weights.depth(), stripe_acc = round_up(c.rows, 16) * 32;
   Buffer acc_memory(stripes * stripe_acc * 4), scratch(kQuantScratchBytes);
   float* acc = acc_memory.elements<float>(1);
-  if (kernel.begin != nullptr) kernel.begin(2 * kTileRows);
+  if (kernel.begin != nullptr) kernel.begin(kTileRows);
   for (std::int64_t k = 0; k < depth; k += c.part) {
     kernel.run({rows.data,
                 rows.stride,
