@@ -58,7 +58,7 @@ void FusedPass::before(std::int64_t begin, std::int64_t end, int thread) noexcep
 
 void FusedPass::after(int count, const std::int32_t* expert, int thread) noexcept {
   if (counts_ == nullptr) return;
-  std::int32_t* of_expert = of_thread_.data() + thread * of_thread_stride_;
+  std::int32_t* of_expert = counts_of(thread);
   const std::int64_t assignments = std::int64_t{count} * k_;
   for (std::int64_t i = 0; i < assignments; ++i) ++of_expert[expert[i]];
 }

@@ -32,6 +32,10 @@ class FusedPass {
 
   /// Before block `begin` of a thread's range that ends at `end`.
   void before(std::int64_t begin, std::int64_t end, int thread) noexcept;
+  /// [E] of a thread, to which it adds experts chosen; null when nobody asks. Or after() does it.
+  std::int32_t* counts_of(int thread) noexcept {
+    return counts_ == nullptr ? nullptr : of_thread_.data() + thread * of_thread_stride_;
+  }
   /// After the experts of the block are chosen.
   void after(int count, const std::int32_t* expert, int thread) noexcept;
   /// After the pass, when no token failed.

@@ -49,7 +49,7 @@ std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale
   const int num_experts = static_cast<int>(input.logits.cols);
   const std::int64_t done =
       topk({logits_of(input, block.begin), input.logits.row_stride, block.count, num_experts,
-            block.k, scale, block.expert, block.weight, max, sum, block.share});
+            block.k, scale, block.expert, block.weight, max, sum, block.share, block.num_chosen});
   // Without a branch on each row, as nearly all are finite.
   bool is_finite = true;
   for (int row = 0; row < done; ++row) is_finite &= std::fabs(max[row]) < kInfinity;

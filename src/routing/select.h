@@ -38,11 +38,12 @@ struct Block {
   std::int64_t begin;
   int count;
   int k;
-  std::int32_t* expert;              ///< [count, k], falling
-  float* weight;                     ///< [count, k], exp((x - max) * scale)
-  const float* max;                  ///< [count]
-  const float* sum;                  ///< [count] of exp((x - max) * scale) over all experts
-  const TopkShare* share = nullptr;  ///< what becomes of the weights then, or null
+  std::int32_t* expert;                ///< [count, k], falling
+  float* weight;                       ///< [count, k], exp((x - max) * scale)
+  const float* max;                    ///< [count]
+  const float* sum;                    ///< [count] of exp((x - max) * scale) over all experts
+  const TopkShare* share = nullptr;    ///< what becomes of the weights then, or null
+  std::int32_t* num_chosen = nullptr;  ///< [E] grows by what is selected, or null
 };
 
 /// The earliest token that a thread could not route.
@@ -66,10 +67,15 @@ class FirstBad {
 std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale, Block& block,
                           float* max, float* sum) noexcept;
 
+/// Who adds a block's experts to the counts that input.fusion may ask for.
+enum class Counting { by_pass, by_route_block };
+
 /// Calls route_block(begin, count, thread) on blocks of at most `block` tokens, in parallel, which
 /// writes their k experts and weights into `routing` and returns the first token it could not
 /// route, or -1. Does what input.fusion asks for around it. Throws as FirstBad.
-template <class RouteBlock>
+/// Counting::by_route_block: route_block(begin, count, thread, num_chosen) adds them to
+/// num_chosen[E] unless that is null.
+template <Counting kCounting = Counting::by_pass, class RouteBlock>
 void for_token_blocks(Context& context, const RouterInput& input, int k, int block,
                       Routing& routing, RouteBlock&& route_block) {
   resize_top_k(input, k, routing);
@@ -87,11 +93,16 @@ void for_token_blocks(Context& context, const RouterInput& input, int k, int blo
           const int count = static_cast<int>(std::min<std::int64_t>(block, end - t));
           fused.before(t, end, thread);
           set_token_begins(routing, t, t + count, k);
-          const std::int64_t token = route_block(t, count, thread);
+          std::int64_t token;
+          if constexpr (kCounting == Counting::by_route_block) {
+            token = route_block(t, count, thread, fused.counts_of(thread));
+          } else {
+            token = route_block(t, count, thread);
+          }
           if (token >= 0) return bad.note(token);
-          if (t > begin) after(t - block);
+          if (kCounting == Counting::by_pass && t > begin) after(t - block);
         }
-        after(begin + (end - begin - 1) / block * block);
+        if (kCounting == Counting::by_pass) after(begin + (end - begin - 1) / block * block);
       });
   bad.throw_if_any(input);
   fused.done();
@@ -103,15 +114,23 @@ template <class Finish>
 void select_top_k(Context& context, const RouterInput& input, int k, float scale, bool want_sum,
                   const TopkShare* share, Routing& routing, Finish finish) {
   const TopkKernel topk = topk_variant(context.isa()).topk;
-  for_token_blocks(context, input, k, kBlockTokens, routing, [&](std::int64_t t, int count, int) {
+  const auto select = [&](std::int64_t t, int count, int, std::int32_t* num_chosen) {
     float max[kBlockTokens], sum[kBlockTokens];
-    Block block{t,   count, k,    routing.expert.data() + t * k, routing.weight.data() + t * k,
-                max, sum,   share};
+    Block block{.begin = t,
+                .count = count,
+                .k = k,
+                .expert = routing.expert.data() + t * k,
+                .weight = routing.weight.data() + t * k,
+                .max = max,
+                .sum = sum,
+                .share = share,
+                .num_chosen = num_chosen};
     const std::int64_t token =
         select_block(topk, input, scale, block, max, want_sum ? sum : nullptr);
     if (token < 0) finish(block);
     return token;
-  });
+  };
+  for_token_blocks<Counting::by_route_block>(context, input, k, kBlockTokens, routing, select);
 }
 
 /// Where a token's largest logit is +inf, exp counts 1 for +inf and 0 for the rest.

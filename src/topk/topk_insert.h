@@ -32,4 +32,10 @@ static inline void take_share(const TopkShare& share, float* weight, int k) noex
   for (int i = 0; i < k; ++i) weight[i] *= scale;
 }
 
+/// Adds a row's choice to args.num_chosen.
+static inline void count_choice(const TopkArgs& args, std::int64_t row) noexcept {
+  if (args.num_chosen == nullptr) return;
+  for (int i = 0; i < args.k; ++i) ++args.num_chosen[args.index[row * args.k + i]];
+}
+
 }  // namespace switchyard

@@ -20,8 +20,9 @@ struct TopkShare {
 ///                   and then by `share`, where there is one
 ///   max[r]          m
 ///   sum[r]          sum over all E of exp((x[r,e] - m) * scale)
-/// max and sum may be null. Where m is infinite, weight and sum hold anything, without `share`
-/// anything but NaN.
+///   num_chosen[e]   grows by the number of rows that chose column e
+/// max, sum and num_chosen may be null. Where m is infinite, weight and sum hold anything, without
+/// `share` anything but NaN.
 struct TopkArgs {
   const float* x;
   std::int64_t row_stride;
@@ -34,9 +35,11 @@ struct TopkArgs {
   float* max;
   float* sum;
   const TopkShare* share = nullptr;
+  std::int32_t* num_chosen = nullptr;
 };
 
-/// Returns the first row that holds a NaN (rows from there on hold anything), or num_rows.
+/// Returns the first row that holds a NaN (rows from there on hold anything, and so does
+/// num_chosen), or num_rows.
 using TopkKernel = std::int64_t (*)(const TopkArgs& args) noexcept;
 
 /// y[i] = 1 / (1 + exp(-x[i])) for i < count; below -87 it is 0. Returns whether any x is NaN.

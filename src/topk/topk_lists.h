@@ -1,7 +1,7 @@
 #pragma once
 
-#include <immintrin.h>
-
+#include "topk/topk_block.h"
+#include "topk/topk_insert.h"
 #include "topk/topk_kernel.h"
 #include "topk/topk_networks.h"
 
@@ -41,85 +41,6 @@ inline int column_mask_of(int num_columns) noexcept {
   while (mask < num_columns - 1) mask = 2 * mask + 1;
   return mask;
 }
-
-/// Brings what comes after a block of rows nearer while the block is worked on: as eight streams
-/// side by side, since one at a time a core reads memory at two thirds of what it can, and as
-/// evenly as the work allows, since a core waits for few lines at a time. Making lists only, which
-/// is half of the work, took a tenth longer. Into L1; or into L2 only, from where RowLists fetches
-/// what it reads next: two blocks overflow an L1, and where working on one takes longer than
-/// reading it that is 2% faster, but where it does not, 1% slower.
-template <bool kIntoL1>
-class Ahead {
- public:
-  static constexpr int kStreams = 8;
-
-  Ahead(const float* from, std::int64_t floats) noexcept
-      : at_(reinterpret_cast<const char*>(from)),
-        stream_(floats * static_cast<std::int64_t>(sizeof(float)) / kStreams) {}
-
-  /// As much as `num_columns` more.
-  void fetch(int num_columns) noexcept {
-    constexpr int kColumnsOfLines = kStreams * 16, kLevel = kIntoL1 ? 3 : 2;
-    for (owed_ += num_columns; owed_ >= kColumnsOfLines; owed_ -= kColumnsOfLines, at_ += 64) {
-      const char* line = at_;
-#pragma GCC unroll 8
-      for (int i = 0; i < kStreams; ++i, line += stream_) __builtin_prefetch(line, 0, kLevel);
-    }
-  }
-
- private:
-  const char* at_;
-  std::int64_t stream_;
-  int owed_ = 0;  // columns
-};
-
-constexpr int kBlockRows = 64;
-
-/// What was chosen of a block's rows, in L1: who reads args.index at once would wait for its lines.
-template <int kDepth>
-struct Chosen {
-  alignas(64) std::int32_t column[kDepth][kBlockRows];
-  alignas(64) float value[kDepth][kBlockRows];
-};
-
-/// Fetches the values of what was chosen for some rows of a block, from `r` on. One by one: gathers
-/// save 2% of the time, but are slow where the microcode guards them.
-template <int kDepth>
-struct ValueFetch {
-  const float* x = nullptr;  ///< row r; null: nothing to fetch
-  std::int64_t row_stride = 0;
-  Chosen<kDepth>* chosen = nullptr;
-  int r = 0;
-
-  [[gnu::always_inline]] void row(int i) const noexcept {
-    const float* from = x + i * row_stride;
-#pragma GCC unroll 8
-    for (int j = 0; j < kDepth; ++j) chosen->value[j][r + i] = from[chosen->column[j][r + i]];
-  }
-};
-
-/// Tells whether an operation met a NaN since it was made, by the flag of invalid operations, which
-/// it leaves as it was. The empty asm keep memory accesses, and so what they feed, between them.
-class NanWatch {
- public:
-  NanWatch() noexcept : before_(_mm_getcsr()) {
-    if ((before_ & _MM_EXCEPT_INVALID) != 0) _mm_setcsr(before_ & ~_MM_EXCEPT_INVALID);
-    asm volatile("" : : : "memory");
-  }
-  ~NanWatch() {
-    if ((before_ & _MM_EXCEPT_INVALID) != 0) _mm_setcsr(_mm_getcsr() | _MM_EXCEPT_INVALID);
-  }
-  NanWatch(const NanWatch&) = delete;
-  NanWatch& operator=(const NanWatch&) = delete;
-
-  bool met_one() const noexcept {
-    asm volatile("" : : : "memory");
-    return (_mm_getcsr() & _MM_EXCEPT_INVALID) != 0;
-  }
-
- private:
-  unsigned before_;
-};
 
 /// The lists of V::kLanes rows of E columns, in steps of kRegisters registers of a row.
 template <class V, int kDepth, int kRegisters>
@@ -283,8 +204,9 @@ template <class V>
 // is not certain; its columns are in range, too.
 template <class V, int kDepth, int kRegisters, bool kIntoL1>
 unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead<kIntoL1>& ahead,
-                     Chosen<kDepth>& chosen, ValueFetch<kDepth>& fetch) noexcept {
+                     ValueFetch<kDepth>& fetch) noexcept {
   using Floats = typename V::Floats;
+  Chosen<kDepth>& chosen = *fetch.chosen;
   const int column_mask = column_mask_of(args.num_columns), k = args.k;
   const float* x = args.x + row * args.row_stride;
   List<V, kDepth> list;
@@ -306,7 +228,9 @@ unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead<kIntoL
   }
   V::template store_rows<kDepth>(column, k, reinterpret_cast<float*>(args.index + row * k));
   expect_rows<V>(args, row + V::kLanes);
-  fetch = {x, args.row_stride, &chosen, r};
+  fetch.x = x;
+  fetch.row_stride = args.row_stride;
+  fetch.r = r;
   return unclear;
 }
 
@@ -344,13 +268,12 @@ template <class V, int kDepth, int kRegisters, class One>
 std::int64_t select_rows(const TopkArgs& args, std::int64_t row, int count, One& one) noexcept {
   unsigned unclear[kBlockRows / V::kLanes];
   Chosen<kDepth> chosen;
-  ValueFetch<kDepth> fetch;
+  ValueFetch<kDepth> fetch{.k = args.k, .num_chosen = args.num_chosen, .chosen = &chosen};
   Ahead<RowLists<V, kDepth, kRegisters>::kIntoL1> ahead(args.x + (row + count) * args.row_stride,
                                                         count * args.row_stride);
   const NanWatch nan;
   for (int r = 0; r < count; r += V::kLanes) {
-    unclear[r / V::kLanes] =
-        choose_rows<V, kDepth, kRegisters>(args, row + r, r, ahead, chosen, fetch);
+    unclear[r / V::kLanes] = choose_rows<V, kDepth, kRegisters>(args, row + r, r, ahead, fetch);
   }
   const unsigned all_unclear = nan.met_one() ? (1u << V::kLanes) - 1 : 0;
   for (int i = 0; i < V::kLanes; ++i) {
@@ -364,8 +287,10 @@ std::int64_t select_rows(const TopkArgs& args, std::int64_t row, int count, One&
   }
   for (int r = 0; r < count; r += V::kLanes) {
     for (unsigned left = unclear[r / V::kLanes] | all_unclear; left != 0; left &= left - 1) {
-      const std::int64_t unclear_row = row + r + __builtin_ctz(left);
-      if (!one(unclear_row)) return unclear_row;
+      const int unclear_row = r + __builtin_ctz(left);
+      if (args.num_chosen != nullptr) fetch.count(unclear_row, -1);
+      if (!one(row + unclear_row)) return row + unclear_row;
+      count_choice(args, row + unclear_row);
     }
   }
   return row + count;
@@ -382,6 +307,7 @@ std::int64_t select_all(const TopkArgs& args, One&& one, Done&& done) noexcept {
     std::int64_t wanted = row + 1, end;
     if (!has_lists || count == 0) {
       end = one(row) ? wanted : row;
+      if (end == wanted) count_choice(args, row);
     } else {
       wanted = row + count;
       const bool is_narrow = args.num_columns <= 4 * V::kLanes;

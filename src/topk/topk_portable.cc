@@ -38,6 +38,7 @@ std::int64_t topk_portable(const TopkArgs& args) noexcept {
     for (int e = 0; e < args.num_columns; ++e) {
       count = topk_insert(x[e], e, values, columns, count, args.k);
     }
+    count_choice(args, row);
     const float max = values[0];
     for (int i = 0; i < args.k; ++i) values[i] = exp_nonpositive((values[i] - max) * args.scale);
     if (args.share != nullptr) take_share(*args.share, values, args.k);

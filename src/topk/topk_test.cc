@@ -32,17 +32,21 @@ struct Result {
   std::int64_t rows_done = 0;
   std::vector<std::int32_t> index;
   std::vector<float> weight, max, sum;
+  std::vector<std::int32_t> num_chosen;
 };
 
 Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.0f,
            const TopkShare* share = nullptr) {
   const auto n = static_cast<std::size_t>(rows.num_rows);
-  Result out{0, std::vector<std::int32_t>(n * static_cast<std::size_t>(k), -7),
-             std::vector<float>(n * static_cast<std::size_t>(k), kNan), std::vector<float>(n, kNan),
-             std::vector<float>(n, kNan)};
-  out.rows_done =
-      variant.topk({rows.x.data(), rows.row_stride, rows.num_rows, rows.num_columns, k, scale,
-                    out.index.data(), out.weight.data(), out.max.data(), out.sum.data(), share});
+  Result out{0,
+             std::vector<std::int32_t>(n * static_cast<std::size_t>(k), -7),
+             std::vector<float>(n * static_cast<std::size_t>(k), kNan),
+             std::vector<float>(n, kNan),
+             std::vector<float>(n, kNan),
+             std::vector<std::int32_t>(static_cast<std::size_t>(rows.num_columns), 3)};
+  out.rows_done = variant.topk({rows.x.data(), rows.row_stride, rows.num_rows, rows.num_columns, k,
+                                scale, out.index.data(), out.weight.data(), out.max.data(),
+                                out.sum.data(), share, out.num_chosen.data()});
   return out;
 }
 
@@ -159,6 +163,9 @@ TEST(Topk, ChoosesAsStableSortDoes) {
       ASSERT_TRUE(std::equal(order.begin(), order.begin() + k, out.index.begin() + r * k));
       ASSERT_EQ(out.max[static_cast<std::size_t>(r)], x[order[0]]);
     }
+    std::vector<std::int32_t> num_chosen(out.num_chosen.size(), 3);
+    for (const std::int32_t e : out.index) ++num_chosen[static_cast<std::size_t>(e)];
+    ASSERT_EQ(out.num_chosen, num_chosen);
   });
 }
 
