@@ -57,9 +57,9 @@ std::int64_t tile_rows_of(const Kernel& kernel, std::int64_t rows) {
   return kernel.format == PanelFormat::tiles ? even_tile_rows(rows) : kTileRows;
 }
 
-// acc of each stripe of 40 columns, [stripes][rows, 32], from parts of the depth.
+// acc of each of two stripes of 40 columns, [stripes][rows, 32], from parts of the depth.
 std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, std::int64_t rows,
-                            std::int64_t depth_part) {
+                            std::int64_t depth_part, std::int64_t at_once = 1) {
   Context context({.threads = 1, .isa = {}});
   const PackedWeights packed(context, w.stacked(1));
   PanelShape shape(kernel, x.cols);
@@ -71,13 +71,14 @@ std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, st
   auto* acc = memory.elements<float>(1);
   const std::int64_t depth_bytes = packed.stripe_bytes() / shape.depth;
   if (kernel.begin) kernel.begin(shape.tile_rows);
-  for (std::int64_t s = 0; s < packed.stripes(); ++s) {
+  for (std::int64_t s = 0; s < packed.stripes(); s += at_once) {
     for (std::int64_t k = 0; k < shape.depth; k += depth_part) {
       const std::int64_t depth = std::min(depth_part, shape.depth - k);
       const std::byte* ahead = s + 1 < packed.stripes() ? packed.stripe(0, s + 1) : nullptr;
       kernel.run({panel.data() + shape.offset(0, k), shape.stride(),
                   packed.stripe(0, s) + k * depth_bytes, depth, acc + s * stripe_acc, rows, k > 0,
-                  ahead, ahead != nullptr ? depth * depth_bytes : 0, shape.tile_rows});
+                  ahead, ahead != nullptr ? depth * depth_bytes : 0, shape.tile_rows, at_once,
+                  packed.stripe_bytes(), stripe_acc});
     }
   }
   if (kernel.end) kernel.end();
@@ -140,6 +141,22 @@ TEST(GemmKernel, OtherRowsNeverChangeBits) {
           const auto at = static_cast<std::size_t>(i);
           ASSERT_EQ(few[at], many[at]) << name_of(kernel) << " rows " << rows << " at " << i;
         }
+      }
+    }
+  }
+}
+
+TEST(GemmKernel, TwoStripesAtOnceNeverChangeBits) {
+  const Kernel& kernel = find_kernel(Isa::amx_bf16, DType::bf16, DType::bf16);
+  if (kernel.isa != Isa::amx_bf16 || !isa_is_available(kernel.isa)) GTEST_SKIP() << "no AMX";
+  // 1, 3, 11, 28 and 35 steps, rounds of 4, 6 and 8 streams, whole and in parts.
+  for (const std::int64_t depth : {32, 96, 352, 896, 1120, 512, 768, 1024, 1536}) {
+    const Matrix w(kernel.weights, 40, depth, 2);
+    Matrix x(kernel.panel, 16, depth, 1);
+    for (const std::int64_t rows : {1, 5, 16}) {
+      for (const std::int64_t part : {depth, std::int64_t{512}}) {
+        ASSERT_EQ(products(kernel, x, w, rows, part, 2), products(kernel, x, w, rows, part))
+            << "depth " << depth << " rows " << rows;
       }
     }
   }

@@ -117,6 +117,12 @@ std::int64_t GroupedProduct::tile_rows(const Call& call, const Group& group) con
   return even ? even_tile_rows(group.rows) : kTileRows;
 }
 
+// One row tile of bf16 takes two stripes side by side.
+std::int64_t GroupedProduct::stripes_at_once(const Task& task) const noexcept {
+  const bool tiles = kernel_->format == PanelFormat::tiles && kernel_->panel == DType::bf16;
+  return tiles && task.rows <= kTileRows ? 2 : 1;
+}
+
 bool GroupedProduct::has_partial_sums() const noexcept {
   return blocking_.depth < round_up(weights_.depth(), kDepthUnit);
 }
@@ -172,15 +178,18 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
       fill_panel(shape, x, index, task.rows, k0, panel_scratch);
     }
     const std::int64_t stripe_acc = acc_rows * kStripeColumns;
-    for (std::int64_t s = task.stripe_begin; s < task.stripe_end; ++s) {
+    std::int64_t stripes = 0;
+    for (std::int64_t s = task.stripe_begin; s < task.stripe_end; s += stripes) {
+      stripes = std::min(stripes_at_once(task), task.stripe_end - s);
       const bool partial_sums = blocking_.depth < depth;
       float* acc =
           acc_scratch + (partial_sums ? s - task.stripe_begin : s % kStripesTogether) * stripe_acc;
       const std::byte* weights = weights_.stripe(group.matrix, s) + k0 * depth_bytes;
       // After the last stripe comes the first one of the next part, or of the thread's next task.
-      const std::byte* ahead = s + 1 < task.stripe_end ? weights + weights_.stripe_bytes()
-                               : k1 < depth            ? first + k1 * depth_bytes
-                                                       : next;
+      const std::byte* ahead = s + stripes < task.stripe_end
+                                   ? weights + stripes * weights_.stripe_bytes()
+                               : k1 < depth ? first + k1 * depth_bytes
+                                            : next;
       kernel_->run({.panel = panel,
                     .panel_stride = shape.stride(),
                     .stripe = weights,
@@ -190,13 +199,18 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
                     .accumulate = k0 > 0,
                     .prefetch = ahead,
                     .prefetch_bytes = ahead != nullptr ? (k1 - k0) * depth_bytes : 0,
-                    .tile_rows = rows_of_tile});
+                    .tile_rows = rows_of_tile,
+                    .stripes = stripes,
+                    .stripe_bytes = weights_.stripe_bytes(),
+                    .stripe_acc = stripe_acc});
       if (k1 < depth) continue;
-      const bool second = s % kStripesTogether != 0 && s > task.stripe_begin;
-      if (call.pairs && second) {
-        finish_stripes(call, group, task, s - 1, 2, acc - stripe_acc);
-      } else if (!call.pairs || s + 1 == task.stripe_end) {
-        finish_stripes(call, group, task, s, 1, acc);
+      for (std::int64_t done = s; done < s + stripes; ++done, acc += stripe_acc) {
+        const bool second = done % kStripesTogether != 0 && done > task.stripe_begin;
+        if (call.pairs && second) {
+          finish_stripes(call, group, task, done - 1, 2, acc - stripe_acc);
+        } else if (!call.pairs || done + 1 == task.stripe_end) {
+          finish_stripes(call, group, task, done, 1, acc);
+        }
       }
     }
   }

@@ -55,6 +55,7 @@ class GroupedProduct {
   void run(Context& context, std::span<const Group> groups, const Call& call);
   std::int64_t tile_rows(const Call& call, const Group& group) const noexcept;
   bool has_partial_sums() const noexcept;
+  std::int64_t stripes_at_once(const Task& task) const noexcept;
   std::int64_t panel_bytes(std::int64_t rows) const noexcept;
   void run_task(const Call& call, const Group& group, const Task& task, const std::byte* next,
                 std::byte* panel_scratch, float* acc_scratch) const noexcept;

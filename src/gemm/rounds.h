@@ -95,5 +95,66 @@ class RoundAhead {
   const std::byte* after_;
 };
 
+/// The same for two stripes side by side, in parts of a round: 16 KiB of L1 at a time, as one
+/// stripe takes, are half a round of each of eight streams.
+template <int lines>
+class PairAhead {
+ public:
+  /// Streams in a part, of each stripe; 0 when a round has no fitting parts.
+  static std::int64_t streams_of(const Order& order) noexcept {
+    if (order.streams() <= kMostStreams) return order.streams();
+    return order.streams() % 2 == 0 ? order.streams() / 2 : 0;
+  }
+
+  PairAhead(const GemmArgs& g, const Order& order) noexcept
+      : streams_(streams_of(order)),
+        stride_(order.rounds() * kStepBytes),
+        second_(g.stripe_bytes),
+        parts_(order.streams() / streams_),
+        stream_(2 * streams_),
+        left_(2 * streams_ * kStepLines),
+        parts_left_(order.rounds() * parts_),
+        part_(static_cast<const std::byte*>(g.stripe)),
+        after_(g.prefetch) {
+    next_part();
+  }
+
+  inline void step() noexcept {
+    if (next_ == nullptr) return;
+    for (int line = 0; line < lines; ++line) {
+      __builtin_prefetch(next_, 0, 3);
+      next_ += stride_;
+      if (--stream_ == streams_) {
+        next_ += second_ - streams_ * stride_;
+      } else if (stream_ == 0) {
+        stream_ = 2 * streams_;
+        next_ += kLine - second_ - streams_ * stride_;
+      }
+    }
+    if ((left_ -= lines) == 0) next_part();
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64, kMostStreams = 4;
+
+  void next_part() noexcept {
+    left_ = 2 * streams_ * kStepLines;
+    part_ += streams_ * stride_;
+    if (--parts_left_ % parts_ == 0) part_ += kStepBytes - parts_ * streams_ * stride_;
+    next_ = parts_left_ > 0 ? part_ : after_;
+  }
+
+  std::int64_t streams_;
+  std::int64_t stride_;
+  std::int64_t second_;
+  std::int64_t parts_;  ///< of a round
+  std::int64_t stream_;
+  std::int64_t left_;  ///< lines of this part
+  std::int64_t parts_left_;
+  const std::byte* part_;
+  const std::byte* after_;
+  const std::byte* next_;
+};
+
 }  // namespace
 }  // namespace switchyard::gemm
