@@ -3,21 +3,16 @@
 #include "gemm/prefetch.h"
 #include "gemm/quant_kernel.h"
 
-// int4 in tiles: 512 of a stripe's depth at a time, a chunk, are unpacked into signed bytes, 16 KiB
-// that stay in L1 while all rows pass by.
+// int4 in tiles, of more than 16 rows: 512 of a stripe's depth at a time, a chunk, are unpacked
+// into signed bytes, 16 KiB that stay in L1 while all rows pass by.
 //
-//   tiles  0-3 sums: 2 row tiles x 2 column tiles, or of up to 16 rows 2 steps x 2 column tiles
-//          4-5 activations   6-7 weights
-//   L1     weights 16 KiB, sums 4 KiB (of few rows two batches of two steps, 8 KiB)
-//
-// Up to 16 rows a step is the depth of one scale. Its sums are stored and folded into f32 totals,
-// in the order of portable and so to the same bits; the fold of a batch runs beside the products of
-// the next one.
+//   tiles  0-3 sums: 2 row tiles x 2 column tiles   4-5 activations   6-7 weights
+//   L1     weights 16 KiB, sums 4 KiB
 //
 // Beside a step of four products, 64 cycles, there is room for some 24 vector instructions. Folding
 // the sums of 32 rows takes 128, more than steps as short as a group leave room for: with groups of
-// 128 it took half the time of the products, with smaller ones all of it. So, where rows are many,
-// groups are brought to one scale a chunk, and their sums folded once:
+// 128 it took half the time of the products, with smaller ones all of it. So groups are brought to
+// one scale a chunk, and their sums folded once:
 //
 //   S = max |s| max(8, z, 15 - z) / 127 of the chunk's groups      (z = 8 without zero points)
 //   b = round((u - z) s / S), a signed byte, S b off by 0.52 S at most
@@ -32,32 +27,10 @@ namespace {
 constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kTileBytes = 1024;
 constexpr std::int64_t kChunk = 512;
-constexpr std::int64_t kStepBytes = 2 * kTileBytes;  // of few rows, their sums
-constexpr std::int64_t kSumsStride = 2 * kLine;      // of many
-constexpr int kFoldedRows = 3;                       // beside a step
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette;
-  std::uint8_t start_row;
-  std::uint8_t reserved[14];
-  std::uint16_t bytes_per_row[16];
-  std::uint8_t rows[16];
-};
+constexpr std::int64_t kSumsStride = 2 * kLine;
+constexpr int kFoldedRows = 3;  // beside a step
 
 inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
-
-// Tiles of `depth` bytes of depth: 64, or 32 for groups of 32.
-inline void configure(std::int64_t depth) noexcept {
-  TileConfig config = {};
-  config.palette = 1;
-  for (int tile = 0; tile < 8; ++tile) {
-    const bool activations = tile == 4 || tile == 5;
-    config.bytes_per_row[tile] = static_cast<std::uint16_t>(activations ? depth : kLine);
-    config.rows[tile] = static_cast<std::uint8_t>(tile >= 6 ? depth / 4 : kTileRows);
-  }
-  __asm__ volatile("" : : "m"(config) : "memory");  // see amx_begin
-  _tile_loadconfig(&config);
-}
 
 struct Scales {
   const std::byte* scales;  // [groups][32] f16
@@ -76,28 +49,6 @@ struct Scales {
         _mm_loadu_si128(reinterpret_cast<const __m128i*>(zeros + g * 32 + h * 16)));
   }
 };
-
-// Codes of [k0, k1) less their zero points, as B tiles of `depth`: out[k / depth][j / 16].
-inline void unpack(const QuantArgs& q, std::int64_t k0, std::int64_t k1, std::int64_t depth,
-                   std::byte* out) noexcept {
-  const Scales scales(q);
-  const __m512i low_half = _mm512_set1_epi8(15);
-  const __m512i to_bytes = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
-  for (std::int64_t k = k0; k < k1; k += depth) {
-    for (int h = 0; h < 2; ++h) {
-      const __m512i zero = q.zero_points
-                               ? _mm512_shuffle_epi8(scales.zero(k / q.group, h), to_bytes)
-                               : _mm512_set1_epi8(kZeroOfInt4);
-      for (std::int64_t i = k; i < k + depth; i += 8, out += 2 * kLine) {
-        const __m512i codes = _mm512_loadu_si512(q.stripe + i * 16 + h * kLine);
-        const __m512i first = _mm512_and_si512(codes, low_half);
-        const __m512i second = _mm512_and_si512(_mm512_srli_epi16(codes, 4), low_half);
-        _mm512_store_si512(out, _mm512_sub_epi8(first, zero));
-        _mm512_store_si512(out + kLine, _mm512_sub_epi8(second, zero));
-      }
-    }
-  }
-}
 
 // S of [k0, k1) for column tile h.
 inline __m512 joined_scale(const QuantArgs& q, std::int64_t k0, std::int64_t k1, int h) noexcept {
@@ -177,138 +128,6 @@ inline void unpack_joined(const QuantArgs& q, std::int64_t k0, std::int64_t k1, 
   if (q.group == 32) return unpack_groups<32>(q, k0, k1, out, joined);
   if (q.group == 64) return unpack_groups<64>(q, k0, k1, out, joined);
   unpack_groups<128>(q, k0, k1, out, joined);
-}
-
-// A part of the depth, unpacked for up to 16 rows.
-struct Chunk {
-  const std::byte* weights;  // B tiles, two column tiles in turn
-  const std::byte* scales;   // [steps][32] f16
-  std::int64_t steps;
-  bool is_first;    // part of the depth
-  std::byte* sums;  // two batches of two steps of [column tile][16][16] integers, kStepBytes apart
-};
-
-struct Rows {
-  const std::int8_t* a;
-  std::int64_t stride;
-  std::int64_t count;
-  float* acc;
-  const float* scale;
-};
-
-inline std::byte* sums_of(const Chunk& chunk, std::int64_t step) noexcept {
-  return chunk.sums + step % 4 * kStepBytes;
-}
-
-// Adds what the batch of steps [step, step + 2) gave to `kRows` rows.
-template <int kRows>
-inline void fold_batch(const Chunk& chunk, std::int64_t step, float* acc) noexcept {
-  const bool has_second = step + 1 < chunk.steps;
-  const bool is_new = chunk.is_first && step == 0;
-  const auto scale_of = [&](std::int64_t of, int h) __attribute__((always_inline)) {
-    const std::int64_t at = of * kStripeColumns + h * 16;
-    return _mm512_cvtph_ps(
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(chunk.scales + at * 2)));
-  };
-#pragma GCC unroll 2
-  for (int h = 0; h < 2; ++h) {
-    const std::byte* sums = sums_of(chunk, step) + h * kTileBytes;
-    float* to = acc + h * 16;
-    const __m512 first = scale_of(step, h);
-    const auto term = [](const std::byte* from) __attribute__((always_inline)) {
-      return _mm512_cvtepi32_ps(_mm512_load_si512(from));
-    };
-    if (!has_second) {
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        const __m512 before = is_new ? _mm512_setzero_ps() : _mm512_load_ps(to + r * 32);
-        _mm512_store_ps(to + r * 32, _mm512_fmadd_ps(term(sums + r * kLine), first, before));
-      }
-      continue;
-    }
-    const __m512 second = scale_of(step + 1, h);
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      __m512 total = is_new ? _mm512_setzero_ps() : _mm512_load_ps(to + r * 32);
-      total = _mm512_fmadd_ps(term(sums + r * kLine), first, total);
-      total = _mm512_fmadd_ps(term(sums + kStepBytes + r * kLine), second, total);
-      _mm512_store_ps(to + r * 32, total);
-    }
-  }
-}
-
-inline void scale_rows(const Rows& rows) noexcept {
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const __m512 scale = _mm512_set1_ps(rows.scale[r]);
-    float* acc = rows.acc + r * kStripeColumns;
-    _mm512_store_ps(acc, _mm512_mul_ps(_mm512_load_ps(acc), scale));
-    _mm512_store_ps(acc + 16, _mm512_mul_ps(_mm512_load_ps(acc + 16), scale));
-  }
-}
-
-// One row tile: both steps of a batch at once.
-template <int kRows, int kTiles, int kDepth>
-inline void single_row_tile(const Chunk& chunk, const Rows& rows, Prefetcher& prefetcher) noexcept {
-  constexpr std::int64_t kTile = kDepth * 16;
-  const std::int8_t* a = rows.a;
-  const std::byte* b = chunk.weights;
-  for (std::int64_t step = 0; step < chunk.steps; step += 2) {
-    const bool has_second = step + 1 < chunk.steps;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-#pragma GCC unroll 2
-    for (int tile = 0; tile < kTiles; ++tile, a += kDepth, b += 2 * kTile) {
-      _tile_loadd(4, a, rows.stride);
-      _tile_loadd(6, b, kLine);
-      _tile_dpbssd(0, 4, 6);
-      _tile_loadd(7, b + kTile, kLine);
-      _tile_dpbssd(1, 4, 7);
-      if (!has_second) continue;
-      _tile_loadd(5, a + kTiles * kDepth, rows.stride);
-      _tile_loadd(6, b + kTiles * 2 * kTile, kLine);
-      _tile_dpbssd(2, 5, 6);
-      _tile_loadd(7, b + kTiles * 2 * kTile + kTile, kLine);
-      _tile_dpbssd(3, 5, 7);
-    }
-    a += kTiles * kDepth;
-    b += kTiles * 2 * kTile;
-    if (step > 0) fold_batch<kRows>(chunk, step - 2, rows.acc);
-    std::byte* sums = sums_of(chunk, step);
-    fence();
-    _tile_stored(0, sums, kLine);
-    _tile_stored(1, sums + kTileBytes, kLine);
-    _tile_stored(2, sums + kStepBytes, kLine);
-    _tile_stored(3, sums + kStepBytes + kTileBytes, kLine);
-    fence();
-    prefetcher.step();
-  }
-  fold_batch<kRows>(chunk, (chunk.steps - 1) / 2 * 2, rows.acc);
-}
-
-// Up to 16 rows: exact steps of `kTiles` tiles of depth `kDepth`.
-template <int kTiles, int kDepth>
-inline void few_rows(const QuantArgs& q) noexcept {
-  constexpr std::int64_t kStep = kTiles * kDepth;
-  std::byte* sums = q.scratch + kChunk * kStripeColumns;
-  if (kDepth < kQuantDepthUnit) configure(kDepth);
-  Prefetcher prefetcher(q.prefetch, (q.k_end - q.k_begin) / kStep / 2);
-  for (std::int64_t k = q.k_begin; k < q.k_end; k += kChunk) {
-    const std::int64_t end = k + kChunk < q.k_end ? k + kChunk : q.k_end;
-    const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2 + k / kStep * 64;
-    const Chunk chunk{q.scratch, scales, (end - k) / kStep, k == 0, sums};
-    unpack(q, k, end, kDepth, q.scratch);
-    fence();
-    const Rows rows{q.panel + k, q.panel_stride, q.rows, q.acc, q.row_scale};
-    if (q.rows <= 8) {
-      single_row_tile<8, kTiles, kDepth>(chunk, rows, prefetcher);
-    } else {
-      single_row_tile<kTileRows, kTiles, kDepth>(chunk, rows, prefetcher);
-    }
-    if (end == q.depth) scale_rows(rows);
-  }
-  if (kDepth < kQuantDepthUnit) configure(kQuantDepthUnit);
 }
 
 // A pair of row tiles' part of the depth, and where its sums go.
@@ -468,10 +287,7 @@ inline void many_rows(const QuantArgs& q) noexcept {
 }  // namespace
 
 void quant_int4_amx_bf16(const QuantArgs& q) noexcept {
-  if (q.rows > kTileRows) return many_rows(q);
-  if (q.group == 128) return few_rows<2, 64>(q);
-  if (q.group == 64) return few_rows<1, 64>(q);
-  few_rows<1, 32>(q);
+  q.rows > kTileRows ? many_rows(q) : quant_int4_few_rows_amx_bf16(q);
 }
 
 }  // namespace switchyard::gemm

@@ -22,8 +22,8 @@
 //     four, fetched into L1                            1.84   2.01   2.23   2.77
 //     eight, fetched into L1                           1.79   1.99   2.31   3.4
 //
-// Fetched into L2 alone, or by pairs of lines, they take 1.1 to 1.3 times as long. Of 8, 10, 12
-// rows tiles take 1.35, 1.2 and 0.97 times as long.
+// Fetched into L2 alone, or by pairs of lines, they take 1.1 to 1.3 times as long. From four rows
+// on tiles are faster (quant_int4_few_x86_amx_bf16.cc).
 //
 // More rows, or fewer stripes: one stripe, 4 rows at a time, 8 integer and 8 f32 accumulators of
 // the 32 registers; each of the low and high halves of the codes has accumulators of its own, since

@@ -16,6 +16,10 @@ inline constexpr std::int32_t kZeroOfInt4 = 8;
 /// Up to how many rows the kernels that take several stripes at once are given them.
 inline constexpr std::int64_t kInt8StreamRows = 6;
 inline constexpr std::int64_t kInt4StreamRows = 10;
+/// int4 on AMX: up to how many rows the kernel without tiles is faster; stripes it is given at once
+/// of up to kTileRows rows.
+inline constexpr std::int64_t kInt4VectorRows = 3;
+inline constexpr std::int64_t kInt4TileStripes = 4;
 /// What a kernel may use besides its arguments.
 inline constexpr std::int64_t kQuantScratchBytes = 36 << 10;
 
@@ -99,6 +103,9 @@ struct RowArgs {
 };
 
 using RowFn = float (*)(const RowArgs&) noexcept;
+
+/// The part of quant_int4_amx_bf16 for up to kTileRows rows.
+void quant_int4_few_rows_amx_bf16(const QuantArgs& args) noexcept;
 
 #define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes, stripe_rows) \
   void quant_##weights##_##isa(const QuantArgs& args) noexcept;
