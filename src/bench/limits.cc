@@ -129,6 +129,12 @@ std::optional<double> Ceilings::peak(std::string_view isa, std::string_view dtyp
   };
   if (const auto it = at(dtype); it != peak_flops.end()) return it->second;
   if (const auto it = at("f32"); it != peak_flops.end()) return it->second;
+  // An f32 product is six tile products of bf16 parts (gemm/kernel_f32_x86_amx_bf16.cc).
+  constexpr double kPartProducts = 6;
+  const auto tiles = at("bf16");
+  if (dtype == "f32" && isa == "amx_bf16" && tiles != peak_flops.end()) {
+    return tiles->second / kPartProducts;
+  }
   return std::nullopt;
 }
 

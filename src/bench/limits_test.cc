@@ -145,6 +145,14 @@ TEST(Limits, StorageTypesAreComputedInF32) {
   EXPECT_EQ(c.peak("avx512_bf16", "bf16"), 1);
 }
 
+TEST(Limits, SixTileProductsOfBf16AreOneOfF32) {
+  Ceilings c;
+  c.peak_flops = {{"amx_bf16/bf16", 12}};
+  EXPECT_EQ(c.peak("amx_bf16", "bf16"), 12);
+  EXPECT_EQ(c.peak("amx_bf16", "f32"), 2);
+  EXPECT_FALSE(c.peak("amx_bf16", "int8"));
+}
+
 TEST(Limits, TheLargerTimeIsTheLimit) {
   EXPECT_EQ(limit_of(100, 50, 10, 10).ms(), 2000);
   EXPECT_EQ(limit_of(100, 50, 10, 10).kind(), "compute");

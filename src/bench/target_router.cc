@@ -205,7 +205,7 @@ class RouterSubject final : public Subject {
     record["isa"] = name_of(naive_ ? Isa::portable : topk_variant(in_->context.isa()).isa);
     const Isa isa = gemm::find_kernel(in_->context.isa(), cell_.dtype, cell_.dtype).isa;
     describe_way(record, *in_, cell_, draws(), plans(), way_ == Way::masked_matmul, ceilings,
-                 peak_of(ceilings, name_of(isa)));
+                 peak_of(ceilings, name_of(isa), {cell_.dtype, {}}));
   }
 
  private:

@@ -71,6 +71,8 @@ double peak_of(const Ceilings& ceilings, std::string_view isa) {
 }
 
 double peak_of(const Ceilings& ceilings, std::string_view isa, const WeightFormat& weights) {
+  const bool is_split = !weights.quant && weights.dtype == DType::f32 && isa.starts_with("amx");
+  if (is_split) return ceilings.peak(isa, "f32").value_or(0);
   if (!weights.quant) return peak_of(ceilings, isa);
   return ceilings.peak(isa, "int8").value_or(0);
 }

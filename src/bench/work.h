@@ -35,7 +35,8 @@ Limit bandwidth_limit(double bytes, double bandwidth) noexcept;
 /// The matrix peak of what a kernel of `isa` multiplies: bf16 where the name says so, else f32.
 /// 0 when it was not measured.
 double peak_of(const Ceilings& ceilings, std::string_view isa);
-/// The same for experts' weights: integer ones are multiplied as 8-bit integers.
+/// The same for weights: on AMX those of f32 are multiplied in parts, integer ones as 8-bit
+/// integers.
 double peak_of(const Ceilings& ceilings, std::string_view isa, const WeightFormat& weights);
 
 /// limit_ms, what it is the larger of, and limit_kind; nothing for a limit of 0.

@@ -130,12 +130,16 @@ LayoutView panel_view(const Given& given) {
   const DType dtype = dtype_from_name(given.name("--dtype", "bf16"));
   const gemm::Kernel& kernel = gemm::find_kernel(isa_of(given), dtype, dtype);
   const gemm::PanelShape shape(kernel, cols);
+  const bool is_split = shape.format == gemm::PanelFormat::split_tiles;
   LayoutView view;
   view.layout = view.matrix = gemm::panel_layout(shape, rows);
-  view.facts = {{"activations", fmt::format("{} {} of (row, k), depth padded to {}", name_of(dtype),
-                                            dimensions(rows, cols), shape.depth)},
-                {"kernel", gemm::name_of(kernel)},
-                {"unit", fmt::format("elements of {} bytes", size_of(shape.element))}};
+  if (is_split) view.matrix = concatenate(view.layout.mode(0), view.layout.mode(1));
+  view.facts = {
+      {"activations", fmt::format("{} {} of (row, k), depth padded to {}", name_of(dtype),
+                                  dimensions(rows, cols), shape.depth)},
+      {"kernel", gemm::name_of(kernel)},
+      {"unit", fmt::format("elements of {} bytes", is_split ? 2 : size_of(shape.element))}};
+  if (is_split) view.facts.push_back({"third mode", "the bf16 parts that add up to an element"});
   return view;
 }
 

@@ -6,11 +6,13 @@
 #include <cmath>
 
 #include "gemm/panel.h"
+#include "gemm/split_tiles.h"
 
 namespace switchyard::gemm {
 namespace {
 
 constexpr std::int64_t kVectorRows = 96;
+constexpr std::int64_t kSplitRows = 576;
 constexpr std::int64_t kVectorRowUnit = 48;  // blocks of 12 and of 6 rows, and tiles
 constexpr std::int64_t kMaxRows = 512;
 constexpr std::int64_t kMaxByteRows = 640;
@@ -39,6 +41,12 @@ Blocking choose_blocking(const Kernel& kernel, std::int64_t depth, const CacheSi
   const auto panel_size = static_cast<std::int64_t>(size_of(kernel.panel));
   if (kernel.format == PanelFormat::tiles) return choose_blocking(panel_size, depth, caches);
 
+  if (kernel.format == PanelFormat::split_tiles) {
+    const std::int64_t elements = panel_bytes(caches) / (2 * kSplitParts);
+    const std::int64_t part =
+        equal_part(depth, round_down(elements / kSplitRows, kDepthUnit), kDepthUnit);
+    return {round_down(std::min(elements / part, kMaxByteRows), 2 * kTileRows), part};
+  }
   const std::int64_t elements = panel_bytes(caches) / panel_size;
   const std::int64_t part =
       equal_part(depth, round_down(elements / kVectorRows, kDepthUnit), kDepthUnit);

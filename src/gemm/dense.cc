@@ -85,7 +85,8 @@ void DenseFfn::run(Context& context, ConstMatrixView x, MatrixView out) {
   require_shape("out", out, x.rows, impl_->down.weights().columns());
   if (x.rows == 0) return;
   const Group group{0, x.rows, 0, 0};
-  const PanelShape shape(impl_->up.kernel(), impl_->up.weights().columns());
+  const PanelShape shape =
+      PanelShape::of_outputs(impl_->up.kernel(), impl_->up.weights().columns());
   const Panel hidden{shape,
                      impl_->hidden.elements<std::byte>(shape.bytes(round_up(x.rows, kTileRows))),
                      std::min(impl_->up.blocking().rows, impl_->down.blocking().rows)};

@@ -27,12 +27,14 @@ constexpr std::int64_t even_tile_rows(std::int64_t rows) noexcept {
 /// for r in [0, rows), j in [0, 32). acc is [rows rounded up to 16, 32] f32, 64-byte aligned; rows
 /// of the last tile beyond `rows` may be written with anything.
 ///
-/// Panels hold activations in one of two formats (prepack_layout.h states them, and those of
+/// Panels hold activations in one of three formats (prepack_layout.h states them, and those of
 /// stripes, as layouts):
 ///   rows   element (r, k) at r * panel_stride + k
 ///   tiles  [r / 16][k / 32][r % 16][k % 32]; panel_stride = elements from one r / 16 to the next
 /// With tiles, panel and acc may hold tile_rows rows in the first of each 16: row r is then where
 /// row r / tile_rows * 16 + r % tile_rows would be.
+///   split_tiles  [r / h][k / 32][part][r % h][k % 32] in bf16, element (r, k) being the sum of its
+///          three parts; h by the number of rows (split_tiles.h); panel_stride = depth
 /// Stripes hold 32 columns of weights, contiguous along depth:
 ///   f32, f16  element (k, j) at k * 32 + j
 ///   bf16      [k / 32][j / 16][k % 32 / 2][j % 16][k % 2]: the AMX B tile, twice
@@ -66,10 +68,23 @@ struct PrefetchPairs {
   std::int64_t pairs = 0;
 };
 
+/// f32 rows to be split into bf16 parts, side by side: part i of columns [k, k + 32), zero where
+/// there are none, to to[r] + (k / 32 * 3 + i) * part_bytes.
+struct SplitRows {
+  static constexpr int kMost = 4;
+  const float* from[kMost];
+  std::byte* to[kMost];  ///< 64-byte aligned, as is part_bytes
+  int count;
+  std::int64_t columns;
+  std::int64_t depth;  ///< a multiple of 32
+  std::int64_t part_bytes;
+};
+
+using SplitFn = void (*)(const SplitRows&) noexcept;
 using GemmFn = void (*)(const GemmArgs&) noexcept;
 
 /// Thread state around a run of kernel calls, all with tiles of as many rows: the AMX tile
-/// configuration. Nothing for the others.
+/// configuration, of split tiles by all rows. Nothing for the others.
 using BeginFn = void (*)(std::int64_t tile_rows) noexcept;
 using EndFn = void (*)() noexcept;
 
@@ -80,5 +95,7 @@ using EndFn = void (*)() noexcept;
 
 void amx_begin(std::int64_t tile_rows) noexcept;
 void amx_end() noexcept;
+void amx_split_begin(std::int64_t rows) noexcept;
+void split_rows_amx_bf16(const SplitRows& rows) noexcept;
 
 }  // namespace switchyard::gemm

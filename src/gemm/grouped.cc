@@ -39,7 +39,7 @@ class Grouped final : public Experts {
       panel_groups_.push_back({e, rows, panel_rows, begin});
       panel_rows += round_up(rows, kTileRows);
     }
-    const PanelShape shape(up_.kernel(), up_.weights().columns());
+    const PanelShape shape = PanelShape::of_outputs(up_.kernel(), up_.weights().columns());
     const Panel hidden{shape, hidden_.elements<std::byte>(shape.bytes(panel_rows)),
                        std::min(up_.blocking().rows, down_.blocking().rows)};
     const bool gather = plan.layout == Layout::fused;

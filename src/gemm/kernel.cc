@@ -8,11 +8,15 @@ namespace switchyard::gemm {
 namespace {
 
 constexpr Kernel make_kernel(Isa isa, DType weights, DType panel, PanelFormat format, GemmFn run) {
-  Kernel kernel{isa, weights, panel, format, run, nullptr, nullptr};
+  Kernel kernel{isa, weights, panel, format, run, nullptr, nullptr, nullptr};
 #if defined(SWITCHYARD_X86_KERNELS)
   if (isa == Isa::amx_bf16) {
     kernel.begin = amx_begin;
     kernel.end = amx_end;
+  }
+  if (format == PanelFormat::split_tiles) {
+    kernel.begin = amx_split_begin;
+    kernel.split = split_rows_amx_bf16;
   }
 #endif
   return kernel;
@@ -33,7 +37,8 @@ std::span<const Kernel> kernels() noexcept { return kKernels; }
 const Kernel& find_kernel(Isa cap, DType weights, DType activations) noexcept {
   const Kernel* found = nullptr;
   for (const Kernel& kernel : kKernels) {
-    const bool exact = kernel.panel == DType::f32 || kernel.panel == activations;
+    const bool takes_any = kernel.panel == DType::f32 && kernel.format == PanelFormat::rows;
+    const bool exact = takes_any || kernel.panel == activations;
     const bool pays = kernel.isa != Isa::avx512_bf16 || cpu_features().fast_dot_bf16;
     if (kernel.isa <= cap && kernel.weights == weights && exact && pays && found == nullptr) {
       found = &kernel;

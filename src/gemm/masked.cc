@@ -31,7 +31,7 @@ class Masked final : public Experts {
     const auto size = static_cast<std::int64_t>(size_of(activations_));
     const MatrixView all{scope.take<std::byte>(in.rows * hidden * size).data(), activations_,
                          in.rows, hidden, hidden};
-    const PanelShape shape(up_.kernel(), up_.weights().columns());
+    const PanelShape shape = PanelShape::of_outputs(up_.kernel(), up_.weights().columns());
     const Panel inner{shape, inner_.elements<std::byte>(shape.bytes(round_up(in.rows, kTileRows))),
                       std::min(up_.blocking().rows, down_.blocking().rows)};
     const bool is_by_token = plan.layout == Layout::fused;

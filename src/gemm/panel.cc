@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "gemm/split_tiles.h"
+
 namespace switchyard::gemm {
 namespace {
 
@@ -60,6 +62,34 @@ void fill(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t*
   zero_tail_rows(shape, rows, panel);
 }
 
+void fill_split(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t* row_index,
+                std::int64_t rows, std::int64_t k_begin, std::byte* panel) noexcept {
+  const std::int64_t height = split_tile_rows(rows), part_bytes = height * kRun * 2;
+  const std::int64_t tile_bytes = part_bytes * kSplitParts * (shape.depth / kRun);
+  const auto to = [&](std::int64_t r) {
+    return panel + r / height * tile_bytes + r % height * kRun * 2;
+  };
+  SplitRows part{.from = {},
+                 .to = {},
+                 .count = 0,
+                 .columns = std::clamp<std::int64_t>(x.cols - k_begin, 0, shape.depth),
+                 .depth = shape.depth,
+                 .part_bytes = part_bytes};
+  for (std::int64_t r0 = 0; r0 < rows; r0 += SplitRows::kMost) {
+    part.count = static_cast<int>(std::min<std::int64_t>(SplitRows::kMost, rows - r0));
+    for (int i = 0; i < part.count; ++i) {
+      const std::int64_t r = r0 + i;
+      part.from[i] = reinterpret_cast<const float*>(x.row(row_index ? row_index[r] : r)) + k_begin;
+      part.to[i] = to(r);
+    }
+    shape.split(part);
+  }
+  const std::int64_t missing = round_up(rows, height) - rows;
+  for (std::int64_t k = 0; missing > 0 && k < shape.depth / kRun * kSplitParts; ++k) {
+    std::memset(to(rows) + k * part_bytes, 0, static_cast<std::size_t>(missing * kRun * 2));
+  }
+}
+
 }  // namespace
 
 // Parts of deep tiles are used, all rows of a part at once. Tiles an odd number of 512 depths apart
@@ -71,14 +101,27 @@ constexpr std::int64_t tile_depth(std::int64_t depth) noexcept {
 }
 
 PanelShape::PanelShape(const Kernel& kernel, std::int64_t columns)
-    : format(kernel.format), element(kernel.panel), depth(round_up(columns, kDepthUnit)) {}
+    : format(kernel.format),
+      element(kernel.panel),
+      depth(round_up(columns, kDepthUnit)),
+      split(kernel.split) {}
+
+PanelShape PanelShape::of_outputs(const Kernel& kernel, std::int64_t columns) {
+  PanelShape shape(kernel, columns);
+  if (shape.format == PanelFormat::split_tiles) shape.format = PanelFormat::rows;
+  return shape;
+}
 
 std::int64_t PanelShape::stride() const noexcept {
   if (format == PanelFormat::tiles) return kTileRows * tile_depth(depth);
+  if (format == PanelFormat::split_tiles) return depth;
   return depth + 64 / static_cast<std::int64_t>(size_of(element));
 }
 
 std::int64_t PanelShape::bytes(std::int64_t rows) const noexcept {
+  if (format == PanelFormat::split_tiles) {
+    return round_up(rows, kTileRows) * depth * kSplitParts * 2;
+  }
   const std::int64_t strides = format == PanelFormat::tiles ? round_up(rows, 16) / 16 : rows;
   return strides * stride() * static_cast<std::int64_t>(size_of(element));
 }
@@ -102,6 +145,9 @@ std::int64_t PanelShape::tile_bytes() const noexcept {
 
 void fill_panel(const PanelShape& shape, const ConstMatrixView& x, const std::int32_t* row_index,
                 std::int64_t rows, std::int64_t k_begin, std::byte* panel) noexcept {
+  if (shape.format == PanelFormat::split_tiles) {
+    return fill_split(shape, x, row_index, rows, k_begin, panel);
+  }
   const bool wide = shape.element == DType::f32;
   switch (x.dtype) {
     case DType::f32:

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "gemm/quant_kernel.h"
+#include "gemm/split_tiles.h"
 
 namespace switchyard::gemm {
 namespace {
@@ -68,6 +69,13 @@ TensorLayout prepack_layout(const QuantOptions& options, std::int64_t rows, std:
 TensorLayout panel_layout(const PanelShape& shape, std::int64_t rows) {
   if (shape.format == PanelFormat::rows) {
     return {int_tuple(rows, shape.depth), int_tuple(shape.stride(), 1)};
+  }
+  if (shape.format == PanelFormat::split_tiles) {
+    const std::int64_t height = split_tile_rows(rows), part = height * kDepthUnit;
+    const std::int64_t steps = shape.depth / kDepthUnit, tiles = (rows + height - 1) / height;
+    return {int_tuple(int_tuple(height, tiles), int_tuple(kDepthUnit, steps), kSplitParts),
+            int_tuple(int_tuple(kDepthUnit, steps * kSplitParts * part),
+                      int_tuple(1, kSplitParts * part), part)};
   }
   return {int_tuple(int_tuple(kTileRows, round_up(rows, kTileRows) / kTileRows),
                     int_tuple(kDepthUnit, shape.depth / kDepthUnit)),

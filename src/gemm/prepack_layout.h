@@ -25,7 +25,8 @@ TensorLayout prepack_layout(DType dtype, std::int64_t rows, std::int64_t cols, b
 TensorLayout prepack_layout(const QuantOptions& options, std::int64_t rows, std::int64_t cols,
                             bool gated);
 
-/// Activations (row, k) of a panel, in elements: rows, or AMX's A tiles (16 rows by 32 depths).
+/// Activations (row, k) of a panel, in elements: rows, or AMX's A tiles (16 rows by 32 depths). Of
+/// split tiles (row, k, part) in elements of bf16, for a panel of just `rows`.
 TensorLayout panel_layout(const PanelShape& shape, std::int64_t rows);
 
 }  // namespace switchyard::gemm

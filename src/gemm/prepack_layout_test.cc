@@ -153,8 +153,22 @@ TEST(PrepackLayout, IsWhereCodesOfIntegersLie) {
   }
 }
 
+// What a panel holds at (r, k): one element, or the sum of its parts.
+float value_at(const Kernel& kernel, const std::byte* panel, const TensorLayout& layout,
+               std::int64_t r, std::int64_t k) {
+  if (kernel.format != PanelFormat::split_tiles) {
+    return static_cast<float>(number_at(kernel.panel, panel, layout(r, k)));
+  }
+  float sum = 0;
+  for (std::int64_t part = 0; part < layout.mode(2).size(); ++part) {
+    sum += to_float(reinterpret_cast<const bf16*>(panel)[layout(r, k, part)]);
+  }
+  return sum;
+}
+
 TEST(PanelLayout, IsWhereRowsLie) {
   for (const Kernel& kernel : kernels()) {
+    if (kernel.split != nullptr && !isa_is_available(kernel.isa)) continue;
     for (const auto& [rows, cols] : kShapes) {
       const auto memory = numbered(kernel.panel, rows * cols, 1);
       const PanelShape shape(kernel, cols);
@@ -166,8 +180,8 @@ TEST(PanelLayout, IsWhereRowsLie) {
       for (std::int64_t r = 0; r < layout.mode(0).size(); ++r) {
         for (std::int64_t k = 0; k < layout.mode(1).size(); ++k) {
           const bool is_inside = r < rows && k < cols;
-          ASSERT_EQ(number_at(kernel.panel, panel.data(), layout(r, k)),
-                    is_inside ? 1 + r * cols + k : 0)
+          ASSERT_EQ(value_at(kernel, panel.data(), layout, r, k),
+                    static_cast<float>(is_inside ? 1 + r * cols + k : 0))
               << name_of(kernel) << ' ' << to_string(layout) << " at " << r << ' ' << k;
         }
       }
@@ -208,12 +222,17 @@ TEST(PrepackLayout, IsWhatKernelsRead) {
         put(kernel.weights, stripe.data(), weights(n, k), weight(n, k));
       }
       for (std::int64_t r = 0; r < kRows; ++r) {
-        put(kernel.panel, rows.data(), panel(r, k), activation(r, k));
+        if (kernel.format == PanelFormat::split_tiles) {
+          put(DType::bf16, rows.data(), panel(r, k, 0), activation(r, k));  // others are 0
+        } else {
+          put(kernel.panel, rows.data(), panel(r, k), activation(r, k));
+        }
       }
     }
     Buffer sums(round_up(kRows, kTileRows) * kStripeColumns * 4);
     const auto* acc = sums.elements<float>(1);
-    if (kernel.begin != nullptr) kernel.begin(kTileRows);
+    const bool is_split = kernel.format == PanelFormat::split_tiles;
+    if (kernel.begin != nullptr) kernel.begin(is_split ? kRows : kTileRows);
     kernel.run({rows.data(), shape.stride(), stripe.data(), kDepth, sums.elements<float>(1), kRows,
                 false, nullptr, 0});
     if (kernel.end != nullptr) kernel.end();

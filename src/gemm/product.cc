@@ -1,6 +1,7 @@
 #include "gemm/product.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/context.h"
 
@@ -55,6 +56,12 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
 
 void GroupedProduct::run(Context& context, std::span<const Group> groups, const Panel& in,
                          const MatrixView& out) {
+  if (kernel_->format == PanelFormat::split_tiles) {
+    const std::int64_t columns = weights_.depth();
+    const std::int64_t rows = std::numeric_limits<std::int32_t>::max();  // groups know how many
+    return run(context, groups,
+               GatherSource{{in.data, in.shape.element, rows, columns, in.shape.stride()}}, out);
+  }
   Call call;
   call.panel_in = &in;
   call.even_rows = in.even_rows;
@@ -76,7 +83,7 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
 }
 
 void GroupedProduct::run(Context& context, std::span<const Group> groups, const Call& call) {
-  const std::int64_t row_unit = kernel_->format == PanelFormat::tiles ? 2 * kTileRows : 12;
+  const std::int64_t row_unit = kernel_->format == PanelFormat::rows ? 12 : 2 * kTileRows;
   make_schedule(
       groups,
       {weights_.stripes(), blocking_.rows, row_unit, context.threads(), weights_.stripe_bytes()},
@@ -87,7 +94,7 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
   for (const Task& task : tasks_) {
     const std::int64_t rows = round_up(task.rows, kTileRows);
     const std::int64_t stripes =
-        has_partial_sums() ? task.stripe_end - task.stripe_begin : kStripesTogether;
+        has_partial_sums(task.rows) ? task.stripe_end - task.stripe_begin : kStripesTogether;
     acc_count = std::max(acc_count, rows * kStripeColumns * stripes);
     if (call.rows_in != nullptr) panel_size = std::max(panel_size, panel_bytes(task.rows));
   }
@@ -105,7 +112,7 @@ void GroupedProduct::run(Context& context, std::span<const Group> groups, const 
       std::ssize(tasks_), [&](std::int64_t i, std::int64_t next, int t) {
         const Task& task = tasks_[static_cast<std::size_t>(i)];
         const Group& group = groups[static_cast<std::size_t>(task.group)];
-        if (kernel_->begin != nullptr) kernel_->begin(tile_rows(call, group));
+        begin(call, group, task);
         run_task(call, group, task, first_stripe(next), panels.data() + t * panel_size,
                  accs.data() + t * acc_count);
         if (kernel_->end != nullptr) kernel_->end();
@@ -123,18 +130,36 @@ std::int64_t GroupedProduct::stripes_at_once(const Task& task) const noexcept {
   return tiles && task.rows <= kTileRows ? 2 : 1;
 }
 
-bool GroupedProduct::has_partial_sums() const noexcept {
-  return blocking_.depth < round_up(weights_.depth(), kDepthUnit);
+void GroupedProduct::begin(const Call& call, const Group& group, const Task& task) const noexcept {
+  if (kernel_->begin == nullptr) return;
+  const bool is_split = kernel_->format == PanelFormat::split_tiles;
+  kernel_->begin(is_split ? task.rows : tile_rows(call, group));
+}
+
+// The sums of split tiles do not depend on parts: few rows, whose panel fits whole, need none.
+std::int64_t GroupedProduct::part_of(std::int64_t rows) const noexcept {
+  const std::int64_t depth = round_up(weights_.depth(), kDepthUnit);
+  const bool fits = round_up(rows, kTileRows) * depth <= blocking_.rows * blocking_.depth;
+  return kernel_->format == PanelFormat::split_tiles && fits ? depth : blocking_.depth;
+}
+
+bool GroupedProduct::has_partial_sums(std::int64_t rows) const noexcept {
+  return part_of(rows) < round_up(weights_.depth(), kDepthUnit);
 }
 
 std::int64_t GroupedProduct::panel_bytes(std::int64_t rows) const noexcept {
-  return round_up(PanelShape(*kernel_, blocking_.depth).bytes(rows), 64);
+  return round_up(PanelShape(*kernel_, part_of(rows)).bytes(rows), 64);
 }
 
 std::int64_t GroupedProduct::rows_scratch_bytes(std::int64_t rows) const noexcept {
-  const std::int64_t stripes = has_partial_sums() ? weights_.stripes() : kStripesTogether;
-  return panel_bytes(rows) + round_up(rows, kTileRows) * kStripeColumns * stripes *
-                                 static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t stripes = has_partial_sums(rows) ? weights_.stripes() : kStripesTogether;
+  // Fewer rows may have a larger panel: of the whole depth.
+  const std::int64_t depth = round_up(weights_.depth(), kDepthUnit);
+  const std::int64_t fitting = blocking_.rows * blocking_.depth / depth / kTileRows * kTileRows;
+  const std::int64_t whole = std::min(rows, fitting);
+  return std::max(panel_bytes(rows), panel_bytes(whole)) +
+         round_up(rows, kTileRows) * kStripeColumns * stripes *
+             static_cast<std::int64_t>(sizeof(float));
 }
 
 void GroupedProduct::run_rows(const GatherSource& in, const MatrixView& out, std::int64_t row,
@@ -147,7 +172,7 @@ void GroupedProduct::run_rows(const GatherSource& in, const MatrixView& out, std
   call.epilogue = find_epilogue(kernel_->isa, EpilogueKind::store, Activation::relu, out.dtype);
   const Group group{0, rows, row, row};
   const Task task{0, 0, rows, 0, weights_.stripes(), 0};
-  if (kernel_->begin != nullptr) kernel_->begin(tile_rows(call, group));
+  begin(call, group, task);
   run_task(call, group, task, nullptr, scratch,
            reinterpret_cast<float*>(scratch + panel_bytes(rows)));
   if (kernel_->end != nullptr) kernel_->end();
@@ -161,8 +186,9 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
   const std::int64_t depth_bytes = weights_.stripe_bytes() / depth;
   const std::int64_t rows_of_tile = tile_rows(call, group);
   const std::byte* first = weights_.stripe(group.matrix, task.stripe_begin);
-  for (std::int64_t k0 = 0; k0 < depth; k0 += blocking_.depth) {
-    const std::int64_t k1 = std::min(depth, k0 + blocking_.depth);
+  const std::int64_t part = part_of(task.rows);
+  for (std::int64_t k0 = 0; k0 < depth; k0 += part) {
+    const std::int64_t k1 = std::min(depth, k0 + part);
     PanelShape shape(*kernel_, k1 - k0);
     const std::byte* panel = panel_scratch;
     if (call.panel_in != nullptr) {
@@ -181,7 +207,7 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
     std::int64_t stripes = 0;
     for (std::int64_t s = task.stripe_begin; s < task.stripe_end; s += stripes) {
       stripes = std::min(stripes_at_once(task), task.stripe_end - s);
-      const bool partial_sums = blocking_.depth < depth;
+      const bool partial_sums = part < depth;
       float* acc =
           acc_scratch + (partial_sums ? s - task.stripe_begin : s % kStripesTogether) * stripe_acc;
       const std::byte* weights = weights_.stripe(group.matrix, s) + k0 * depth_bytes;

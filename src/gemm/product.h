@@ -54,7 +54,10 @@ class GroupedProduct {
   struct Call;
   void run(Context& context, std::span<const Group> groups, const Call& call);
   std::int64_t tile_rows(const Call& call, const Group& group) const noexcept;
-  bool has_partial_sums() const noexcept;
+  void begin(const Call& call, const Group& group, const Task& task) const noexcept;
+  /// The depth that tasks of `rows` take at a time, all stripes before the next part.
+  std::int64_t part_of(std::int64_t rows) const noexcept;
+  bool has_partial_sums(std::int64_t rows) const noexcept;
   std::int64_t stripes_at_once(const Task& task) const noexcept;
   std::int64_t panel_bytes(std::int64_t rows) const noexcept;
   void run_task(const Call& call, const Group& group, const Task& task, const std::byte* next,
