@@ -50,9 +50,8 @@ struct GemmArgs {
   const std::byte* prefetch;
   std::int64_t prefetch_bytes;
   std::int64_t tile_rows = kTileRows;  ///< in [1, 16], what `begin` was given
-  /// 2 for tiles of bf16 with rows <= tile_rows: also the stripe `stripe_bytes` further on, into
-  /// acc
-  /// + stripe_acc. What comes next then begins with two such stripes.
+  /// 2 for tiles of bf16 with rows <= tile_rows: the stripe `stripe_bytes` further on, too, whose
+  /// sums lie stripe_acc floats further on. What comes next then begins with two such stripes.
   std::int64_t stripes = 1;
   std::int64_t stripe_bytes = 0;
   std::int64_t stripe_acc = 0;
