@@ -28,11 +28,12 @@
 //
 // The arithmetic of splitting is free (0.99 with 64 rows when it loads and stores nothing). What
 // few rows wait for are L1's 16 line buffers: weights on their way from memory and from L2 share
-// them with activations. Images of 16 steps in L2 are 0.94 with 416 rows and 0.5 with 64.
+// them with activations. Images of 16 steps in L2 are 0.94 with 416 rows and 0.65 with 64.
 //
-// Up to 32 rows all steps are one run, and memory the limit. Of the time of AVX-512: 1 and 4 rows
-// 1.03 to 1.1, 16 rows 0.95, 32 rows 0.6. Straight to L1 in rounds (rounds.h) of four streams
-// weights come slower, 1.3 of it with 1 to 16 rows.
+// Up to 32 rows all steps are one run, and memory the limit. Of the time of AVX-512 on a core of
+// its own: 1 and 4 rows 1.03 to 1.1, 16 rows 0.95, 32 rows 0.6. Where two threads share a core,
+// splitting is the limit: 1 and 4 rows 2.4, 16 rows 1.5. Straight to L1 in rounds (rounds.h) of
+// four streams weights come slower, 1.3 of the time of AVX-512 with 1 to 16 rows.
 //
 // All products of a depth are added in one order, and steps in order of depth: a row's sums do not
 // depend on how many others there are, nor on runs and parts.
