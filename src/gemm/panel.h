@@ -26,8 +26,8 @@ struct PanelShape {
   std::int64_t stride() const noexcept;
 
   std::int64_t bytes(std::int64_t rows) const noexcept;
-  /// Not of split tiles, whose places depend on the number of rows.
-  /// Byte offset of element (row, k); row and k multiples of 16 in the tiles format.
+  /// Byte offset of element (row, k); row and k multiples of 16 in the tiles format. Not of split
+  /// tiles, whose places depend on the number of rows.
   std::int64_t offset(std::int64_t row, std::int64_t k) const noexcept;
   std::int64_t row_bytes() const noexcept;   ///< from a row to the next within a tile
   std::int64_t tile_bytes() const noexcept;  ///< from a tile to the next

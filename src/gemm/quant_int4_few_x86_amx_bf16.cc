@@ -29,8 +29,8 @@
 // One core, depth 2048, groups of 32, us a stripe of 36 KiB, where a plain reader takes 1.8 to 1.9:
 //
 //   rows                                3     4     5     6     7     8     12    16
-//   in L2                               1.46  1.57  1.71  1.84  1.98  2.14  2.57  3.03
-//   in memory                           2.21  2.25  2.23  2.32  2.44  2.53  2.90  3.29
+//   in L2                               1.46  1.57  1.71  1.84  1.98  2.14  2.70  3.06
+//   in memory                           2.21  2.25  2.23  2.32  2.44  2.53  3.02  3.32
 //     without tiles                     2.06  2.19  3.06  3.45  4.12  4.36  6.58  8.90
 //     unpacked, multiplied, folded by turns               5.1         5.1   5.8   5.8
 
