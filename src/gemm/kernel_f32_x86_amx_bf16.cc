@@ -3,6 +3,7 @@
 #include "gemm/gemm_kernel.h"
 #include "gemm/prefetch.h"
 #include "gemm/split_tiles.h"
+#include "gemm/tile_config.h"
 
 // f32 products of f32 accuracy from tiles of bf16 (Henry, Tang and Heinecke, Leveraging the
 // bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations, ARITH 2019):
@@ -50,17 +51,6 @@ constexpr std::int64_t kImageBytes = kSplitParts * kImagePart;
 constexpr std::int64_t kRunSteps = 2;
 constexpr std::int64_t kPlaces = 24;  // in a step, where lines are asked for: at each product
 constexpr int kUnits = 32;            // of a step's splitting
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette;
-  std::uint8_t start_row;
-  std::uint8_t reserved[14];
-  std::uint16_t bytes_per_row[16];
-  std::uint8_t rows[16];
-};
-
-// The tile intrinsics of GCC 12 carry no memory clobber: keep ordinary accesses on their side.
-inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
 
 inline __m512i high_half() noexcept { return _mm512_set1_epi32(static_cast<int>(0xffff0000u)); }
 
@@ -345,8 +335,7 @@ inline void single_row_tile(const Run& run, const Pass& pass, const std::byte* a
 
 // A single row tile is multiplied with weights in tiles 2, 3, 6 and 7, pairs with those in 6 and 7.
 void amx_split_begin(std::int64_t rows) noexcept {
-  TileConfig config = {};
-  config.palette = 1;
+  TileConfig config;
   const auto height = static_cast<std::uint8_t>(split_tile_rows(rows));
   for (int tile = 0; tile < 8; ++tile) {
     const bool is_second = tile == 2 || tile == 3;
@@ -354,9 +343,7 @@ void amx_split_begin(std::int64_t rows) noexcept {
     config.bytes_per_row[tile] = kLine;
     config.rows[tile] = of_weights ? static_cast<std::uint8_t>(kTileRows) : height;
   }
-  // GCC 12 believes that the load reads 8 bytes and drops the other stores: force all 64 out.
-  __asm__ volatile("" : : "m"(config) : "memory");
-  _tile_loadconfig(&config);
+  load_tile_config(config);
 }
 
 void gemm_f32_f32_amx_bf16(const GemmArgs& g) noexcept {

@@ -3,6 +3,7 @@
 #include "gemm/gemm_kernel.h"
 #include "gemm/prefetch.h"
 #include "gemm/rounds.h"
+#include "gemm/tile_config.h"
 
 // Eight tiles: 0-3 accumulate a 32 x 32 block (two row tiles by two column tiles), 4-5 hold
 // activations, 6-7 weights. One step of depth 32 loads 4 KiB and multiplies 4 times, 16 cycles
@@ -72,14 +73,6 @@ constexpr std::int64_t kChunkSteps = 16;
 constexpr std::int64_t kSecondTile = kTileRows * kStripeColumns;  // of a pair, in acc
 constexpr int kPlaces = 4;  // in a step, where lines are asked for
 static_assert(kStepBytes == 2 * kTileBytes);
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette;
-  std::uint8_t start_row;
-  std::uint8_t reserved[14];
-  std::uint16_t bytes_per_row[16];
-  std::uint8_t rows[16];
-};
 
 // A run of steps of a stripe, onto what earlier ones left.
 struct Run {
@@ -299,21 +292,15 @@ inline void all_rows(const GemmArgs& g, const Order& order, std::int64_t most_st
   empty_tiles();
 }
 
-// The tile intrinsics of GCC 12 carry no memory clobber: keep ordinary accesses on their side.
-inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
-
 }  // namespace
 
 void amx_begin(std::int64_t tile_rows) noexcept {
-  TileConfig config = {};
-  config.palette = 1;
+  TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
     config.bytes_per_row[tile] = kLine;
     config.rows[tile] = static_cast<std::uint8_t>(tile < 6 ? tile_rows : kTileRows);
   }
-  // GCC 12 believes that the load reads 8 bytes and drops the other stores: force all 64 out.
-  __asm__ volatile("" : : "m"(config) : "memory");
-  _tile_loadconfig(&config);
+  load_tile_config(config);
 }
 
 void amx_end() noexcept {

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/quant_kernel.h"
+#include "gemm/tile_config.h"
 
 // int4 in tiles, up to 16 rows. Work goes by items, 64 or 128 of one stripe's depth, of four
 // stripes in turn: those are four streams, whose lines are fetched into L1 one of each in turn,
@@ -46,27 +47,15 @@ constexpr std::int64_t kSumsBytes = 4 << 10;
 constexpr float kCodeUnits = 1.0f / 16;
 alignas(64) constexpr std::byte kZeros[kLine] = {};
 
-struct alignas(64) TileConfig {
-  std::uint8_t palette;
-  std::uint8_t start_row;
-  std::uint8_t reserved[14];
-  std::uint16_t bytes_per_row[16];
-  std::uint8_t rows[16];
-};
-
-inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
-
 // Tiles of `rows` rows and `depth` bytes of depth.
 inline void configure(std::int64_t rows, std::int64_t depth) noexcept {
-  TileConfig config = {};
-  config.palette = 1;
+  TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
     const bool activations = tile == 4 || tile == 5;
     config.bytes_per_row[tile] = static_cast<std::uint16_t>(activations ? depth : kLine);
     config.rows[tile] = static_cast<std::uint8_t>(tile >= 6 ? depth / 4 : rows);
   }
-  __asm__ volatile("" : : "m"(config) : "memory");  // see amx_begin
-  _tile_loadconfig(&config);
+  load_tile_config(config);
 }
 
 struct Place {

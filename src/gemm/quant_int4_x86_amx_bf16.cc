@@ -2,6 +2,7 @@
 
 #include "gemm/prefetch.h"
 #include "gemm/quant_kernel.h"
+#include "gemm/tile_config.h"
 
 // int4 in tiles, of more than 16 rows: 512 of a stripe's depth at a time, a chunk, are unpacked
 // into signed bytes, 16 KiB that stay in L1 while all rows pass by.
@@ -29,8 +30,6 @@ constexpr std::int64_t kTileBytes = 1024;
 constexpr std::int64_t kChunk = 512;
 constexpr std::int64_t kSumsStride = 2 * kLine;
 constexpr int kFoldedRows = 3;  // beside a step
-
-inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
 
 struct Scales {
   const std::byte* scales;  // [groups][32] f16

@@ -2,6 +2,7 @@
 
 #include "gemm/prefetch.h"
 #include "gemm/quant_kernel.h"
+#include "gemm/tile_config.h"
 
 // The block of kernel_x86_amx_bf16.cc with bytes: 64 of depth a tile, so twice its work a cycle for
 // the same tile loads, and a chunk of 1024 of depth is 32 KiB of weights in L1 while all rows pass
@@ -38,8 +39,6 @@ constexpr std::int64_t kLine = 64;
 constexpr std::int64_t kChunkDepth = 1024;
 constexpr int kPlaces = 4;             // in a step, where lines are asked for
 constexpr std::int64_t kFewRows = 64;  // up to which reading the weights twice costs less
-
-inline void fence() noexcept { __asm__ volatile("" ::: "memory"); }
 
 // Depths [k_begin, k_end) onto what earlier ones left in acc.
 struct Chunk {
