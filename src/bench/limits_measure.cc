@@ -109,15 +109,17 @@ bool is_candidate(const CopyVariant& variant, Isa cap) {
   return variant.isa == Isa::portable || variant.isa == widest(kCopies, cap);
 }
 
-// Cut like the pool's ranges, or whole on the calling thread.
+// Dealt out in pieces, as the work of kernels is, so that a thread whose memory is served more
+// slowly does not hold up the others; or whole on the calling thread.
 template <class Work>
 void over(Context& context, bool all_threads, std::int64_t bytes, Work&& work) {
-  if (all_threads) {
-    pool_of(context).for_ranges(bytes, kGrain,
-                                [&](auto begin, auto end, int) { work(begin, end - begin); });
-  } else {
-    work(std::int64_t{0}, bytes);
-  }
+  if (!all_threads) return work(std::int64_t{0}, bytes);
+  constexpr std::int64_t kMostPiece = 4 << 20;
+  const std::int64_t share = bytes / context.threads() / kGrain * kGrain;
+  const std::int64_t piece = std::clamp(share, kGrain, kMostPiece);
+  pool_of(context).for_each((bytes + piece - 1) / piece, [&](std::int64_t i, int) {
+    work(i * piece, std::min(piece, bytes - i * piece));
+  });
 }
 
 /// One run of one way to do something, in bytes/s.
@@ -271,21 +273,31 @@ Ceilings measure_ceilings(Context& context, const MeasureEffort& effort) {
 }
 
 struct CeilingProbe::Impl {
-  /// Bandwidths of one kind. The first sample finds the best way, the others keep to it.
+  /// Bandwidths of one kind. The first sample finds the best way. Each later one is a run of the
+  /// way kept so far, and after it another way is tried, in turn, and kept from then on if it was
+  /// faster: when the first sample was taken memory may have been too busy to tell them apart.
   struct Bandwidth {
     double Ceilings::*field;
     std::vector<Way> ways;
     std::vector<double> samples;
+    std::size_t kept = 0, tried = 0;
 
     void sample() {
       if (ways.empty()) return;
-      if (!samples.empty()) return samples.push_back(ways[0]());
+      if (samples.empty()) return find_best();
+      samples.push_back(ways[kept]());
+      if (ways.size() == 1) return;
+      tried = (tried + 1) % ways.size();
+      if (tried == kept) tried = (tried + 1) % ways.size();
+      if (ways[tried]() > samples.back()) kept = tried;
+    }
+
+    void find_best() {
       std::vector<double> found;
       for (const Way& way : ways) found.push_back(way());
-      const auto best =
-          static_cast<std::size_t>(std::max_element(found.begin(), found.end()) - found.begin());
-      samples.push_back(found[best]);
-      ways = {ways[best]};
+      const auto best = std::max_element(found.begin(), found.end());
+      kept = static_cast<std::size_t>(best - found.begin());
+      samples.push_back(*best);
     }
   };
   struct Peak {
