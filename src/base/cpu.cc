@@ -57,7 +57,9 @@ CpuFeatures detect() {
   // use both.
   f.avx512_bf16 = f.avx512 && bit(seven_one.eax, 5) && bit(seven.ecx, 11);
   constexpr unsigned kAuth = 0x68747541;  // of "AuthenticAMD"
-  f.fast_dot_bf16 = f.avx512_bf16 && cpuid(0, 0).ebx == kAuth;
+  const bool is_amd = cpuid(0, 0).ebx == kAuth;
+  f.fast_dot_bf16 = f.avx512_bf16 && is_amd;
+  f.reads_in_order = is_amd;
   f.amx_bf16 = f.avx512_bf16 && (state & kTiles) == kTiles && bit(seven.edx, 24) &&
                bit(seven.edx, 22) && bit(seven.edx, 25) && tile_state_granted();
   return f;

@@ -55,6 +55,8 @@ struct GemmArgs {
   std::int64_t stripes = 1;
   std::int64_t stripe_bytes = 0;
   std::int64_t stripe_acc = 0;
+  /// Weights are best read in the order they lie in (CpuFeatures::reads_in_order).
+  bool in_order = false;
 };
 
 /// A part of weights needed later: of each of the streams in which they are fetched, stride bytes

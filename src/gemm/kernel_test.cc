@@ -19,9 +19,15 @@ std::int64_t tile_rows_of(const Kernel& kernel, std::int64_t rows) {
   return kernel.format == PanelFormat::tiles ? even_tile_rows(rows) : kTileRows;
 }
 
+struct How {
+  std::int64_t stripes_at_once = 1;
+  bool in_order = false;
+};
+
 // acc of each of two stripes of 40 columns, [stripes][rows, 32], from parts of the depth.
 std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, std::int64_t rows,
-                            std::int64_t depth_part, std::int64_t at_once = 1) {
+                            std::int64_t depth_part, How how = {}) {
+  const std::int64_t at_once = how.stripes_at_once;
   Context context({.threads = 1, .isa = {}});
   const PackedWeights packed(context, w.stacked(1));
   PanelShape shape(kernel, x.cols);
@@ -43,7 +49,7 @@ std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, st
       kernel.run({panel.data() + (is_split ? 0 : shape.offset(0, k)), part.stride(),
                   packed.stripe(0, s) + k * depth_bytes, depth, acc + s * stripe_acc, rows, k > 0,
                   ahead, ahead != nullptr ? depth * depth_bytes : 0, shape.tile_rows, at_once,
-                  packed.stripe_bytes(), stripe_acc});
+                  packed.stripe_bytes(), stripe_acc, how.in_order});
     }
   }
   if (kernel.end) kernel.end();
@@ -60,9 +66,9 @@ std::vector<float> products(const Kernel& kernel, Matrix& x, const Matrix& w, st
 
 // Every kernel the machine runs against a plain double sum; parts of the depth add up.
 void expect_plain_sums(const Kernel& kernel, std::int64_t depth, std::int64_t rows,
-                       std::int64_t depth_part) {
+                       std::int64_t depth_part, bool in_order) {
   Matrix x(kernel.panel, rows, depth, 1), w(kernel.weights, 40, depth, 2);
-  const std::vector<float> acc = products(kernel, x, w, rows, depth_part);
+  const std::vector<float> acc = products(kernel, x, w, rows, depth_part, {1, in_order});
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t j = 0; j < 40; ++j) {
       double sum = 0, magnitude = 0;
@@ -72,7 +78,8 @@ void expect_plain_sums(const Kernel& kernel, std::int64_t depth, std::int64_t ro
       }
       const auto at = static_cast<std::size_t>((j / 32 * rows + r) * 32 + j % 32);
       ASSERT_NEAR(acc[at], sum, 1e-30 + 4 * 0x1p-23 * magnitude)
-          << name_of(kernel) << " depth " << depth << " rows " << rows << " at " << r << ", " << j;
+          << name_of(kernel) << " depth " << depth << " rows " << rows << " at " << r << ", " << j
+          << " in order " << in_order;
     }
   }
 }
@@ -83,11 +90,31 @@ TEST(GemmKernel, EveryVariantMatchesThePlainSum) {
     for (const std::int64_t depth : {1, 32, 50, 256}) {
       for (const std::int64_t rows :
            {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 20, 21, 25, 32, 33, 70}) {
-        expect_plain_sums(kernel, depth, rows, 64);
+        expect_plain_sums(kernel, depth, rows, 64, false);
+        expect_plain_sums(kernel, depth, rows, 64, true);
       }
     }
     for (const std::int64_t depth : {256, 352, 1120}) {  // 8, 11 and 35 steps of tiles
-      for (const std::int64_t rows : {1, 17, 70}) expect_plain_sums(kernel, depth, rows, depth);
+      for (const std::int64_t rows : {1, 5, 17, 70}) {
+        expect_plain_sums(kernel, depth, rows, depth, false);
+        expect_plain_sums(kernel, depth, rows, depth, true);
+      }
+    }
+  }
+}
+
+void expect_bits_of_many_rows(const Kernel& kernel, std::int64_t depth, bool in_order) {
+  const Matrix w(kernel.weights, 40, depth, 2);
+  Matrix x(kernel.panel, 90, depth, 1);
+  const How how{1, in_order};
+  const std::vector<float> many = products(kernel, x, w, 90, depth, how);
+  for (std::int64_t rows = 1; rows < 90; ++rows) {
+    if (kernel.format == PanelFormat::rows && rows > 26 && rows % 20 != 0) continue;
+    const std::vector<float> few = products(kernel, x, w, rows, depth, how);
+    for (std::int64_t i = 0; i < rows * 32; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      ASSERT_EQ(few[at], many[at])
+          << name_of(kernel) << " rows " << rows << " at " << i << " in order " << in_order;
     }
   }
 }
@@ -96,17 +123,8 @@ TEST(GemmKernel, OtherRowsNeverChangeBits) {
   for (const Kernel& kernel : kernels()) {
     if (!isa_is_available(kernel.isa)) continue;
     for (const std::int64_t depth : {352, 512, 1120}) {
-      const Matrix w(kernel.weights, 40, depth, 2);
-      Matrix x(kernel.panel, 90, depth, 1);
-      const std::vector<float> many = products(kernel, x, w, 90, depth);
-      for (std::int64_t rows = 1; rows < 90; ++rows) {
-        if (kernel.format == PanelFormat::rows && rows > 21 && rows % 20 != 0) continue;
-        const std::vector<float> few = products(kernel, x, w, rows, depth);
-        for (std::int64_t i = 0; i < rows * 32; ++i) {
-          const auto at = static_cast<std::size_t>(i);
-          ASSERT_EQ(few[at], many[at]) << name_of(kernel) << " rows " << rows << " at " << i;
-        }
-      }
+      expect_bits_of_many_rows(kernel, depth, false);
+      if (kernel.format == PanelFormat::rows) expect_bits_of_many_rows(kernel, depth, true);
     }
   }
 }
@@ -136,7 +154,7 @@ TEST(GemmKernel, TwoStripesAtOnceNeverChangeBits) {
     Matrix x(kernel.panel, 16, depth, 1);
     for (const std::int64_t rows : {1, 5, 16}) {
       for (const std::int64_t part : {depth, std::int64_t{512}}) {
-        ASSERT_EQ(products(kernel, x, w, rows, part, 2), products(kernel, x, w, rows, part))
+        ASSERT_EQ(products(kernel, x, w, rows, part, {2}), products(kernel, x, w, rows, part))
             << "depth " << depth << " rows " << rows;
       }
     }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/context.h"
+#include "base/cpu.h"
 
 namespace switchyard::gemm {
 
@@ -228,7 +229,8 @@ void GroupedProduct::run_task(const Call& call, const Group& group, const Task& 
                     .tile_rows = rows_of_tile,
                     .stripes = stripes,
                     .stripe_bytes = weights_.stripe_bytes(),
-                    .stripe_acc = stripe_acc});
+                    .stripe_acc = stripe_acc,
+                    .in_order = cpu_features().reads_in_order});
       if (k1 < depth) continue;
       for (std::int64_t done = s; done < s + stripes; ++done, acc += stripe_acc) {
         const bool second = done % kStripesTogether != 0 && done > task.stripe_begin;

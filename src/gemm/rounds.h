@@ -95,7 +95,38 @@ class RoundAhead {
   const std::byte* after_;
 };
 
-/// The same for two stripes side by side, in parts of a round: 16 KiB of L1 at a time, as one
+/// Where weights are read in order: fetches them into L2 kBytesAhead before they are used, `lines`
+/// at a time, at the end those of the next stripe.
+template <int lines>
+class InOrderAhead {
+ public:
+  InOrderAhead(const GemmArgs& g, std::int64_t stripe_bytes) noexcept
+      : left_(stripe_bytes - kBytesAhead),
+        next_(static_cast<const std::byte*>(g.stripe) + kBytesAhead),
+        after_(g.prefetch) {
+    if (left_ <= 0) next_ = after_;
+  }
+
+  inline void step() noexcept {
+    if (next_ == nullptr) return;
+    for (int line = 0; line < lines; ++line) __builtin_prefetch(next_ + line * 64, 0, 2);
+    next_ += lines * 64;
+    if ((left_ -= lines * 64) == 0) next_ = after_;
+  }
+
+ private:
+  static constexpr std::int64_t kBytesAhead = 8192;
+  std::int64_t left_;  ///< bytes of this stripe
+  const std::byte* next_;
+  const std::byte* after_;
+};
+
+/// Fetches nothing: the hardware does.
+struct NothingAhead {
+  inline void step() noexcept {}
+};
+
+/// RoundAhead for two stripes side by side, in parts of a round: 16 KiB of L1 at a time, as one
 /// stripe takes, are half a round of each of eight streams.
 template <int lines>
 class PairAhead {
