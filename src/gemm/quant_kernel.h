@@ -63,9 +63,11 @@ struct QuantArgs {
   std::int64_t stripes = 1;
   std::int64_t stripe_bytes = 0;  ///< from one to the next
   std::int64_t stripe_acc = 0;    ///< floats from one's acc to the next one's
-  /// Of several stripes at once: the first of those that follow, as far apart, to be fetched
-  /// meanwhile; may be null.
+  /// Of several stripes at once, and in order: the first of those that follow, as far apart, to be
+  /// fetched meanwhile; may be null.
   const std::byte* next = nullptr;
+  /// Weights are read in the order they lie in (CpuFeatures::reads_in_order), one stripe at a time.
+  bool in_order = false;
   /// Of the kernels that finish rows themselves: what becomes of them. Null: acc, as above.
   const Finish* finish = nullptr;
 };
@@ -104,6 +106,8 @@ struct RowArgs {
 
 using RowFn = float (*)(const RowArgs&) noexcept;
 
+/// The part of quant_int8_avx512_bf16 for weights read in order.
+void quant_int8_in_order_avx512_bf16(const QuantArgs& args) noexcept;
 /// The part of quant_int4_amx_bf16 for up to kTileRows rows.
 void quant_int4_few_rows_amx_bf16(const QuantArgs& args) noexcept;
 

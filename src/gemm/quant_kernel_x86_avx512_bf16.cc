@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/prefetch.h"
+#include "gemm/quant_int8_scale.h"
 #include "gemm/quant_kernel.h"
 
 // vpdpbusd multiplies 64 unsigned codes with 64 signed activations: 16 columns, 4 of depth. (Every
@@ -27,16 +28,6 @@ inline __m512i four_of_depth(const std::int8_t* a) noexcept {
   std::int32_t word;
   __builtin_memcpy(&word, a, sizeof word);
   return _mm512_set1_epi32(word);
-}
-
-// out = scales (sum - z sum of a)
-inline void store_scaled(const QuantArgs& q, const std::byte* stripe, std::int64_t row, int h,
-                         __m512i sum, float* out) noexcept {
-  const auto* scales = reinterpret_cast<const float*>(stripe + q.depth * kStripeColumns);
-  const __m512i zero = _mm512_set1_epi32(kZeroOfInt8 * q.row_sums[row * q.sums_stride]);
-  const __m512 scale =
-      _mm512_mul_ps(_mm512_loadu_ps(scales + h * 16), _mm512_set1_ps(q.row_scale[row]));
-  _mm512_store_ps(out, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, zero)), scale));
 }
 
 // Products of the tile of depth [k, k + 64) and column half h, of each stripe and of each of
@@ -161,6 +152,7 @@ inline void int8_few_rows(const QuantArgs& q) noexcept {
 }  // namespace
 
 void quant_int8_avx512_bf16(const QuantArgs& q) noexcept {
+  if (q.in_order) return quant_int8_in_order_avx512_bf16(q);
   if (q.rows <= kInt8StreamRows) return int8_few_rows(q);
   using Block = void (*)(const QuantArgs&, std::int64_t, Prefetcher&) noexcept;
   static constexpr Block kBlock[kInt8Rows] = {

@@ -101,9 +101,14 @@ PrefetchPairs share_of(const std::byte* from, std::int64_t bytes, std::int64_t p
   return {from + begin * kPair, pairs * kPair, end - begin};
 }
 
+/// Whether a kernel reads weights in the order of their addresses where memory serves that best.
+bool in_order(const QuantKernel& kernel) noexcept {
+  return kernel.isa == Isa::avx512_bf16 && cpu_features().reads_in_order;
+}
+
 /// How many stripes a kernel multiplies with `rows` rows in one call.
 std::int64_t stripes_at_once(const QuantKernel& kernel, std::int64_t rows) noexcept {
-  return rows <= kernel.stripe_rows ? kernel.stripes : 1;
+  return rows <= kernel.stripe_rows && !in_order(kernel) ? kernel.stripes : 1;
 }
 
 /// How many stripes' accumulators are kept.
@@ -356,7 +361,8 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
                  .prefetch = {},
                  .stripes = 1,
                  .stripe_bytes = weights_.stripe_bytes(),
-                 .stripe_acc = stripe_acc};
+                 .stripe_acc = stripe_acc,
+                 .in_order = in_order(kernel)};
   const std::int64_t at_once = stripes_at_once(kernel, task.rows);
   const std::int64_t held = stripes_held(kernel, task.rows);
   const bool streams = streams_rows(call, kernel, task);
@@ -378,11 +384,12 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
         finish = finish_of(call, out, task, streams, s, scratch + call.kept);
         args.finish = &finish;
       }
-      if (at_once > 1) {
+      if (at_once > 1 || args.in_order) {
         args.next = args.stripes < task.stripe_end - s
                         ? args.stripe + args.stripes * weights_.stripe_bytes()
-                        : ahead.stripe;
-      } else if (part == depth) {
+                        : (part == depth ? ahead.stripe : nullptr);
+      }
+      if (at_once == 1 && part == depth) {
         args.prefetch = prefetch_of(task, group.matrix, s, ahead);
       }
       kernel.run(args);

@@ -168,7 +168,7 @@ struct KernelCase {
 // The last stripe's, multiplied together with the `stripes` - 1 before it.
 std::vector<float> run_kernel(const QuantKernel& kernel, const KernelCase& c,
                               const QuantWeights& weights, const QuantRows& rows,
-                              std::int64_t stripes) {
+                              std::int64_t stripes, bool in_order = false) {
   const std::int64_t depth = weights.depth(), stripe_acc = round_up(c.rows, 16) * 32;
   Buffer acc_memory(stripes * stripe_acc * 4), scratch(kQuantScratchBytes);
   float* acc = acc_memory.elements<float>(1);
@@ -192,7 +192,8 @@ std::vector<float> run_kernel(const QuantKernel& kernel, const KernelCase& c,
                 stripes,
                 weights.stripe_bytes(),
                 stripe_acc,
-                stripes > 1 ? weights.stripe(0, 0) : nullptr});
+                stripes > 1 || in_order ? weights.stripe(0, 0) : nullptr,
+                in_order});
   }
   if (kernel.end != nullptr) kernel.end();
   const float* last = acc + (stripes - 1) * stripe_acc;
@@ -271,6 +272,7 @@ TEST(QuantKernel, VariantsGiveTheExactSums) {
         if (!joins) {
           EXPECT_EQ(portable, got) << switchyard::name_of(kernel->isa);
         }
+        EXPECT_EQ(got, run_kernel(*kernel, c, product.weights(), rows, 1, true)) << "in order";
         for (std::int64_t n = 2; n <= kernel->stripes && c.rows <= kernel->stripe_rows; ++n) {
           EXPECT_EQ(got, run_kernel(*kernel, c, product.weights(), rows, n)) << n << " stripes";
         }
