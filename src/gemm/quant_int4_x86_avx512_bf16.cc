@@ -25,15 +25,25 @@
 // Fetched into L2 alone, or by pairs of lines, they take 1.1 to 1.3 times as long. From four rows
 // on tiles are faster (quant_int4_few_x86_amx_bf16.cc).
 //
-// More rows, or fewer stripes: one stripe, 4 rows at a time, 8 integer and 8 f32 accumulators of
-// the 32 registers; each of the low and high halves of the codes has accumulators of its own, since
-// one chain of 8 products would wait 40 cycles.
+// More rows, or fewer stripes: one stripe, 6 rows at a time, 12 integer and 12 f32 accumulators of
+// the 32 registers; both halves of a line's columns share a row's broadcast. Zen 4, from L2, of
+// doing 4 rows with twice the accumulators: 0.9 with groups of 32, 0.97 of 128 (0.82 and 0.93 of
+// the peak; a fold's multiplication takes the place of a product, so 0.89 is the limit of 32).
+//
+// Where memory is read best in one stream (CpuFeatures::reads_in_order) also up to 10 rows, the
+// next stripe fetched into L2. Zen 4, 2 threads, groups of 32, of a plain read (beside it as eight
+// and four streams): depth 2048, 1, 2, 4, 6 rows 0.91 (0.77), 0.92 (0.76), 0.95 (0.84), 0.92
+// (0.65); one thread, that reads 32 GB/s, 0.77 (0.55), 0.77 (0.54), 0.85 (0.56), 0.60 (0.41), the
+// last two limited by products. Eight streams of stripes a multiple of 4 KiB apart meet in one set
+// of its L1 of 8 ways. Not fetched, 0.75, 0.66, 0.57, 0.48: at each end of the codes the hardware's
+// prefetchers lose the stream, 400 ns; the next one loaded in the place of prefetched 0.67 to 0.41;
+// 8 to 32 KiB ahead, lines into L1 4 to 32 before, as it is.
 
 namespace switchyard::gemm {
 namespace {
 
-constexpr int kBlockRows = 4;
-constexpr std::int64_t kStep = 32;    // depth between fetches, a few lines each: bursts wait
+constexpr int kBlockRows = 6, kStreamRows = 4;
+constexpr std::int64_t kStep = 16;    // depth between fetches, a few lines each: bursts wait
 constexpr std::int64_t kAhead = 128;  // depth by which streams are fetched ahead
 constexpr std::int64_t kLine = 64;
 
@@ -163,54 +173,123 @@ inline void int4_streams(const QuantArgs& q, std::int64_t row) noexcept {
   }
 }
 
-template <int rows>
-inline void int4_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetcher) noexcept {
-  const auto* a = q.panel + row * q.panel_stride;
-  const std::int32_t* sums = q.row_sums + row * q.sums_stride;
+// What is fetched beside a block of rows: the caller's part of the next stripes, spread evenly, ...
+class Spread {
+ public:
+  explicit Spread(Prefetcher& prefetcher) noexcept : prefetcher_(prefetcher) {}
+  inline void group() noexcept {}
+  inline void lines(const std::byte*, std::int64_t i) noexcept {
+    if (i % kStep == kStep - 8) prefetcher_.step();
+  }
+
+ private:
+  Prefetcher& prefetcher_;
+};
+
+// ... or, into L2, the next stripe line by line as it lies, scales after codes: a jump in that
+// order costs as much time as some 10 KiB. Codes come from L2 into L1 eight lines before their use.
+class NextStripe {
+ public:
+  explicit NextStripe(const QuantArgs& q) noexcept
+      : group_bytes_(q.group * 16 + kLine + (q.zero_points ? kLine / 2 : 0)),
+        due_((q.next != nullptr ? q.next : q.stripe) + q.k_begin / q.group * group_bytes_),
+        line_(due_) {}
+  inline void group() noexcept {
+    for (; line_ < due_; line_ += kLine) __builtin_prefetch(line_, 0, 2);
+    due_ += group_bytes_;
+  }
+  inline void lines(const std::byte* codes, std::int64_t) noexcept {
+    for (int i = 0; i < 2; ++i, line_ += kLine) {
+      __builtin_prefetch(line_, 0, 2);
+      __builtin_prefetch(codes + (8 + i) * kLine, 0, 3);
+    }
+  }
+
+ private:
+  std::int64_t group_bytes_;
+  const std::byte* due_;
+  const std::byte* line_;
+};
+
+// Minus what zero points add to a group's sums, of both halves of the columns.
+template <int kRows, bool kZeroPoints>
+inline void begin_sums(const std::int32_t* sums, std::int64_t stride, const std::byte* zeros,
+                       __m512i (&sum)[kRows][2]) noexcept {
+  const auto* points = reinterpret_cast<const __m128i*>(zeros);
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+    const std::int32_t s = sums[r * stride];
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      if (kZeroPoints) {
+        const __m512i zero = _mm512_cvtepu8_epi32(_mm_loadu_si128(points + h));
+        sum[r][h] = _mm512_madd_epi16(zero, _mm512_set1_epi32(s));
+      } else {
+        sum[r][h] = _mm512_set1_epi32(kZeroOfInt4 * s);
+      }
+    }
+  }
+}
+
+// Products of 8 of depth: a line of codes of each half of the columns.
+template <int kRows>
+inline void two_lines(const std::byte* codes, const std::int8_t* a, std::int64_t stride,
+                      __m512i (&sum)[kRows][2]) noexcept {
+  const __m512i low_half = _mm512_set1_epi8(15);
+  const __m512i first = _mm512_loadu_si512(codes), second = _mm512_loadu_si512(codes + kLine);
+  const __m512i low[2] = {_mm512_and_si512(first, low_half), _mm512_and_si512(second, low_half)};
+  const __m512i high[2] = {_mm512_and_si512(_mm512_srli_epi16(first, 4), low_half),
+                           _mm512_and_si512(_mm512_srli_epi16(second, 4), low_half)};
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i x = four_of_depth(a + r * stride);
+    sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], low[0], x);
+    sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], low[1], x);
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i x = four_of_depth(a + r * stride + 4);
+    sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], high[0], x);
+    sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], high[1], x);
+  }
+}
+
+template <int kRows, bool kZeroPoints, class Ahead>
+inline void int4_rows(const QuantArgs& q, std::int64_t row, Ahead ahead) noexcept {
+  const std::int8_t* a = q.panel + row * q.panel_stride;
+  const std::int32_t* sums = q.row_sums + row * q.sums_stride + q.k_begin / q.group;
   float* acc = q.acc + row * kStripeColumns;
   const Parts parts(q);
-  const __m512i low_half = _mm512_set1_epi8(15);
-
-  __m512 total[rows][2];
-#pragma GCC unroll 4
-  for (int r = 0; r < rows; ++r) {
+  const std::byte* codes = q.stripe + q.k_begin * 16;
+  const std::byte* scales = q.stripe + parts.scales + q.k_begin / q.group * kLine;
+  const std::byte* zeros = q.stripe + parts.zeros + q.k_begin / q.group * (kLine / 2);
+  __m512 total[kRows][2];
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
     for (int h = 0; h < 2; ++h) {
       total[r][h] = q.k_begin > 0 ? _mm512_load_ps(acc + r * 32 + h * 16) : _mm512_setzero_ps();
     }
   }
   for (std::int64_t k = q.k_begin; k < q.k_end; k += q.group) {
-    const std::int64_t g = k / q.group;
+    __m512i sum[kRows][2];
+    begin_sums<kRows, kZeroPoints>(sums, q.sums_stride, zeros, sum);
+    ahead.group();
+    for (std::int64_t i = k; i < k + q.group; i += 8, codes += 2 * kLine) {
+      ahead.lines(codes, i);
+      two_lines<kRows>(codes, a + i, q.panel_stride, sum);
+    }
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      const __m512i zero = zero_of(q, q.stripe + parts.zeros, g, h);
-      __m512i low[rows], high[rows];
-#pragma GCC unroll 4
-      for (int r = 0; r < rows; ++r) {
-        low[r] = begin_sum(zero, sums[r * q.sums_stride + g]);
-        high[r] = _mm512_setzero_si512();
-      }
-      for (std::int64_t i = k; i < k + q.group; i += 8) {
-        const __m512i codes = _mm512_loadu_si512(q.stripe + i * 16 + h * 64);
-        const __m512i first = _mm512_and_si512(codes, low_half);
-        const __m512i second = _mm512_and_si512(_mm512_srli_epi16(codes, 4), low_half);
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; ++r) {
-          const std::int8_t* x = a + r * q.panel_stride + i;
-          low[r] = _mm512_dpbusd_epi32(low[r], first, four_of_depth(x));
-          high[r] = _mm512_dpbusd_epi32(high[r], second, four_of_depth(x + 4));
-        }
-        if (i % kStep == kStep - 8) prefetcher.step();
-      }
-      const __m512 scale = scale_of(q.stripe + parts.scales, g, h);
-#pragma GCC unroll 4
-      for (int r = 0; r < rows; ++r) {
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(low[r], high[r]));
-        total[r][h] = _mm512_fmadd_ps(sum, scale, total[r][h]);
+      const __m512 scale = scale_of(scales, 0, h);
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) {
+        total[r][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][h]), scale, total[r][h]);
       }
     }
+    ++sums, scales += kLine, zeros += kLine / 2;
   }
-#pragma GCC unroll 4
-  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
     const __m512 t = _mm512_set1_ps(q.row_scale[row + r]);
     for (int h = 0; h < 2; ++h) {
       const __m512 out = q.k_end < q.depth ? total[r][h] : _mm512_mul_ps(total[r][h], t);
@@ -219,7 +298,35 @@ inline void int4_rows(const QuantArgs& q, std::int64_t row, Prefetcher& prefetch
   }
 }
 
-// Up to 8 or 4 stripes of q's, 4 rows at a time. Returns how many.
+template <bool kZeroPoints, class Ahead>
+inline void int4_block(const QuantArgs& q, std::int64_t row, std::int64_t rows,
+                       Ahead ahead) noexcept {
+  using Block = void (*)(const QuantArgs&, std::int64_t, Ahead) noexcept;
+  static constexpr Block kBlock[kBlockRows] = {
+      int4_rows<1, kZeroPoints, Ahead>, int4_rows<2, kZeroPoints, Ahead>,
+      int4_rows<3, kZeroPoints, Ahead>, int4_rows<4, kZeroPoints, Ahead>,
+      int4_rows<5, kZeroPoints, Ahead>, int4_rows<6, kZeroPoints, Ahead>};
+  kBlock[rows - 1](q, row, ahead);
+}
+
+// One stripe, its rows in even blocks.
+template <bool kZeroPoints>
+inline void one_stripe(const QuantArgs& q) noexcept {
+  const std::int64_t blocks = (q.rows + kBlockRows - 1) / kBlockRows;
+  const std::int64_t step = (q.rows + blocks - 1) / blocks;
+  Prefetcher prefetcher(q.in_order ? PrefetchPairs{} : q.prefetch,
+                        blocks * ((q.k_end - q.k_begin) / kStep));
+  for (std::int64_t r = 0; r < q.rows; r += step) {
+    const std::int64_t rows = q.rows - r < step ? q.rows - r : step;
+    if (q.in_order && r == 0) {
+      int4_block<kZeroPoints>(q, r, rows, NextStripe(q));
+    } else {
+      int4_block<kZeroPoints>(q, r, rows, Spread(prefetcher));
+    }
+  }
+}
+
+// Up to 8 or 4 stripes of q's, 4 rows at a time, or one. Returns how many.
 inline std::int64_t some_stripes(const QuantArgs& q) noexcept {
   if (q.stripes >= 8 && q.rows <= 2) {
     q.rows == 1 ? int4_streams<1, 8>(q, 0) : int4_streams<2, 8>(q, 0);
@@ -227,21 +334,14 @@ inline std::int64_t some_stripes(const QuantArgs& q) noexcept {
   }
   if (q.stripes >= 4) {
     using Block = void (*)(const QuantArgs&, std::int64_t) noexcept;
-    static constexpr Block kBlock[kBlockRows] = {int4_streams<1, 4>, int4_streams<2, 4>,
-                                                 int4_streams<3, 4>, int4_streams<4, 4>};
-    for (std::int64_t r = 0; r < q.rows; r += kBlockRows) {
-      kBlock[(q.rows - r < kBlockRows ? q.rows - r : kBlockRows) - 1](q, r);
+    static constexpr Block kBlock[kStreamRows] = {int4_streams<1, 4>, int4_streams<2, 4>,
+                                                  int4_streams<3, 4>, int4_streams<4, 4>};
+    for (std::int64_t r = 0; r < q.rows; r += kStreamRows) {
+      kBlock[(q.rows - r < kStreamRows ? q.rows - r : kStreamRows) - 1](q, r);
     }
     return 4;
   }
-  const std::int64_t blocks = (q.rows + kBlockRows - 1) / kBlockRows;
-  Prefetcher prefetcher(q.prefetch, blocks * ((q.k_end - q.k_begin) / kStep) * 2);
-  using Block = void (*)(const QuantArgs&, std::int64_t, Prefetcher&) noexcept;
-  static constexpr Block kBlock[kBlockRows] = {int4_rows<1>, int4_rows<2>, int4_rows<3>,
-                                               int4_rows<4>};
-  for (std::int64_t r = 0; r < q.rows; r += kBlockRows) {
-    kBlock[(q.rows - r < kBlockRows ? q.rows - r : kBlockRows) - 1](q, r, prefetcher);
-  }
+  q.zero_points ? one_stripe<true>(q) : one_stripe<false>(q);
   return 1;
 }
 
