@@ -60,6 +60,7 @@ CpuFeatures detect() {
   const bool is_amd = cpuid(0, 0).ebx == kAuth;
   f.fast_dot_bf16 = f.avx512_bf16 && is_amd;
   f.reads_in_order = is_amd;
+  f.prefetch_spares_l1 = is_amd;
   f.amx_bf16 = f.avx512_bf16 && (state & kTiles) == kTiles && bit(seven.edx, 24) &&
                bit(seven.edx, 22) && bit(seven.edx, 25) && tile_state_granted();
   return f;

@@ -23,7 +23,8 @@ struct CombineRows {
   std::int64_t out_stride;  ///< bytes
   std::int64_t cols;        ///< elements
   bool accumulate;
-  bool bypass_cache;  ///< a hint: the output is larger than the caches
+  bool bypass_cache;        ///< a hint: the output is larger than the caches
+  std::int64_t near_bytes;  ///< a hint: a token's rows up to this are fetched into L1, more into L2
 };
 
 /// Sums tokens [begin, end). Touches no byte outside the rows. Any alignment.

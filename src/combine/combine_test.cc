@@ -129,7 +129,8 @@ void check_kernels_of() {
       variant.kernel(
           {reinterpret_cast<const std::byte*>(rows.data() + shift), row_stride * kSize,
            plan.token_begin.data(), plan.row_of_assignment.data(), plan.weight_of_assignment.data(),
-           reinterpret_cast<std::byte*>(out), out_stride * kSize, cols, accumulate, bypass_cache},
+           reinterpret_cast<std::byte*>(out), out_stride * kSize, cols, accumulate, bypass_cache,
+           bypass_cache ? 0 : std::int64_t{16} << 10},
           0, num_tokens);
       for (std::size_t i = 0; i < expected.size(); ++i) RC_ASSERT(is_same(out[i], expected[i]));
     }

@@ -17,11 +17,10 @@ struct Token {
 /// Token t of those before `end`, whose elements take `size` bytes; `first` may be a dropped one.
 static inline Token token_of(const CombineRows& job, std::int64_t t, std::int64_t end,
                              std::int64_t size) noexcept {
-  constexpr std::int64_t kNearBytes = 16 * 1024;
   const std::int64_t last = job.token_begin[t + 1];
   const std::int64_t next_last = t + 1 < end ? job.token_begin[t + 2] : last;
   return {job.token_begin[t], last, job.out + t * job.out_stride, next_last,
-          (next_last - last) * job.cols * size <= kNearBytes};
+          (next_last - last) * job.cols * size <= job.near_bytes};
 }
 
 /// Bytes [begin, begin + bytes) of the next token's rows, into L1 or L2. Rows lie anywhere: a core

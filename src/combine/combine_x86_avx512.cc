@@ -7,8 +7,6 @@ namespace {
 
 constexpr std::int64_t kUnit = 64;  // bytes: a line is read, summed and written at once
 constexpr int kUnrolled = 2;
-// Of the next token's rows, in L1 beside this one's.
-constexpr std::int64_t kNearBytes = 16 * 1024;
 
 // What a unit of each dtype is as f32, and back.
 struct F32 {
@@ -164,10 +162,11 @@ void fetch(const Rows& next, bool is_near, std::int64_t at, std::int64_t bytes) 
 }
 
 template <class T, Write kWrite, class TokenRows>
-void sum_token(const TokenRows& rows, const Rows& next, bool accumulate, std::byte* out,
-               std::int64_t row_bytes) noexcept {
+void sum_token(const CombineRows& job, const TokenRows& rows, const Rows& next,
+               std::byte* out) noexcept {
   constexpr std::int64_t kStep = kUnrolled * kUnit;
-  const bool is_near = next.count * row_bytes <= kNearBytes;
+  const std::int64_t row_bytes = job.cols * T::kSize;
+  const bool accumulate = job.accumulate, is_near = next.count * row_bytes <= job.near_bytes;
   std::int64_t at = 0;
   for (; at + kStep <= row_bytes; at += kStep) {
     fetch(next, is_near, at, kStep);
@@ -183,7 +182,6 @@ void sum_token(const TokenRows& rows, const Rows& next, bool accumulate, std::by
 
 template <class T, Write kWrite>
 void combine_avx512(const CombineRows& job, std::int64_t begin, std::int64_t end) noexcept {
-  const std::int64_t row_bytes = job.cols * T::kSize;
   const auto rows_of = [&](std::int64_t t) {
     return t < end ? Rows(job, job.token_begin[t], job.token_begin[t + 1]) : Rows(job, 0, 0);
   };
@@ -193,11 +191,11 @@ void combine_avx512(const CombineRows& job, std::int64_t begin, std::int64_t end
     std::byte* out = job.out + t * job.out_stride;
     if (!rows.is_whole) {
       const ManyRows many{job, job.token_begin[t], job.token_begin[t + 1]};
-      sum_token<T, kWrite>(many, next, job.accumulate, out, row_bytes);
+      sum_token<T, kWrite>(job, many, next, out);
     } else if (rows.count > 0) {
-      sum_token<T, kWrite>(rows, next, job.accumulate, out, row_bytes);
+      sum_token<T, kWrite>(job, rows, next, out);
     } else if (!job.accumulate) {
-      __builtin_memset(out, 0, static_cast<std::size_t>(row_bytes));
+      __builtin_memset(out, 0, static_cast<std::size_t>(job.cols * T::kSize));
     }
     rows = next;
   }
