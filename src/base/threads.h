@@ -45,6 +45,17 @@ class ThreadPool {
     });
   }
 
+  /// The same dealt out: each thread takes the next `piece` when it is free, so that one whose
+  /// memory is served more slowly does not hold up the others. No piece is larger than a thread's
+  /// share.
+  template <class Work>
+  void for_pieces(std::int64_t count, std::int64_t piece, Work&& work) {
+    piece = std::clamp<std::int64_t>(count / size_, 1, std::max<std::int64_t>(1, piece));
+    for_each((count + piece - 1) / piece, [&](std::int64_t i, int thread) {
+      work(i * piece, std::min(count, (i + 1) * piece), thread);
+    });
+  }
+
   /// Calls work(i, thread) for i in [0, count), each thread taking the next i when it is free.
   template <class Work>
   void for_each(std::int64_t count, Work&& work) {

@@ -54,6 +54,20 @@ TEST(ThreadPool, RangesCoverExactly) {
   }
 }
 
+TEST(ThreadPool, PiecesCoverEveryIndexOnce) {
+  ThreadPool pool(3);
+  for (const std::int64_t count : {0, 1, 2, 3, 7, 64, 1000}) {
+    for (const std::int64_t piece : {0, 1, 2, 16, 5000}) {
+      std::vector<std::atomic<int>> visits(count);
+      pool.for_pieces(count, piece, [&](std::int64_t begin, std::int64_t end, int) {
+        EXPECT_LT(begin, end);
+        for (auto i = begin; i < end; ++i) ++visits[i];
+      });
+      for (const auto& v : visits) EXPECT_EQ(v.load(), 1);
+    }
+  }
+}
+
 TEST(ThreadPool, ForEachVisitsEveryIndexOnce) {
   ThreadPool pool(4);
   for (const std::int64_t count : {0, 1, 5, 333}) {

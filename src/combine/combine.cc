@@ -16,6 +16,9 @@ namespace {
 
 // A thread's share: below this, waking it costs more than summing.
 constexpr std::int64_t kGrainBytes = 32 * 1024;
+// What a thread takes at once, unless its share is less: a piece's first rows are not fetched
+// ahead.
+constexpr std::int64_t kPieceBytes = std::int64_t{4} << 20;
 
 // What is fetched of the next token's rows into L1, beside this one's. Where prefetches into L2
 // take no line buffers of L1 only short rows are, for which a token is not ahead enough: 2 rows of
@@ -69,11 +72,10 @@ void combine(Context& context, const DispatchPlan& plan, ConstMatrixView rows, M
   // Bytes a token moves: its rows in, itself out.
   const std::int64_t rows_per_token = 1 + plan.token_begin.back() / plan.num_tokens;
   const std::int64_t token_bytes = rows_per_token * out.cols * element;
-  const std::int64_t grain = std::max<std::int64_t>(1, kGrainBytes / token_bytes);
   CombineKernel* const kernel = variant_for(context, out.dtype).kernel;
-  pool_of(context).for_ranges(
-      plan.num_tokens, grain,
-      [&](std::int64_t begin, std::int64_t end, int) { kernel(job, begin, end); });
+  const auto sum = [&](std::int64_t begin, std::int64_t end, int) { kernel(job, begin, end); };
+  if (plan.num_tokens * token_bytes <= kGrainBytes) return sum(0, plan.num_tokens, 0);
+  pool_of(context).for_pieces(plan.num_tokens, kPieceBytes / token_bytes, sum);
 }
 
 void combine(Context& context, const DevicePlan& plan, ConstMatrixView rows, MatrixView out,

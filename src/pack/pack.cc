@@ -16,6 +16,8 @@ namespace {
 
 // A thread's share: below this, waking it costs more than copying.
 constexpr std::int64_t kGrainBytes = 32 * 1024;
+// What a thread takes at once, unless its share is less.
+constexpr std::int64_t kPieceBytes = std::int64_t{4} << 20;
 
 struct Variant {
   Isa isa;
@@ -86,10 +88,15 @@ void pack(Context& context, const DispatchPlan& plan, ConstMatrixView x, MatrixV
   // quarter less time for K = 2 and rows of 8 KiB.
   const TokenPacker packer(context, x, rows);
   const std::int64_t rows_per_token = 1 + plan.num_rows() / plan.num_tokens;
-  const std::int64_t grain = std::max<std::int64_t>(1, kGrainBytes / (rows_per_token * row_bytes));
-  pool_of(context).for_ranges(
-      plan.num_tokens, grain,
-      [&](std::int64_t begin, std::int64_t end, int) { packer.pack(plan, begin, end); });
+  const std::int64_t token_bytes = rows_per_token * row_bytes;
+  const auto pack_tokens = [&](std::int64_t begin, std::int64_t end, int) {
+    packer.pack(plan, begin, end);
+  };
+  if (plan.num_tokens * token_bytes <= kGrainBytes) {
+    pack_tokens(0, plan.num_tokens, 0);
+  } else {
+    pool_of(context).for_pieces(plan.num_tokens, kPieceBytes / token_bytes, pack_tokens);
+  }
   packer.clear_padding(context, plan);
 }
 
