@@ -35,7 +35,7 @@ fs::path cache_file() {
 }
 
 // Of what is measured and how; raised with it.
-constexpr int kRevision = 4;
+constexpr int kRevision = 5;
 
 // All that a ceiling depends on and that can change under a cache file: a home folder may be shared
 // by several machines, and a virtual machine may be given other hardware at its next start.
@@ -55,10 +55,9 @@ Json key_of(const Context& context) {
 }
 
 Json json_of(const Ceilings& c) {
-  return {{"threads", c.threads},         {"read_bw_one", c.read_bw_one},
-          {"read_bw", c.read_bw},         {"copy_bw_one", c.copy_bw_one},
-          {"copy_bw", c.copy_bw},         {"gather_bw", c.gather_bw},
-          {"fork_join_s", c.fork_join_s}, {"peak_flops", c.peak_flops}};
+  return {{"threads", c.threads},     {"read_bw_one", c.read_bw_one}, {"read_bw", c.read_bw},
+          {"write_bw", c.write_bw},   {"copy_bw_one", c.copy_bw_one}, {"copy_bw", c.copy_bw},
+          {"gather_bw", c.gather_bw}, {"fork_join_s", c.fork_join_s}, {"peak_flops", c.peak_flops}};
 }
 
 // A value that makes sense as a ceiling; throws Json::exception or std::domain_error.
@@ -73,6 +72,7 @@ Ceilings ceilings_of(const Json& json) {
   c.threads = json.at("threads").get<int>();
   c.read_bw_one = positive(json.at("read_bw_one"));
   c.read_bw = positive(json.at("read_bw"));
+  c.write_bw = positive(json.at("write_bw"));
   c.copy_bw_one = positive(json.at("copy_bw_one"));
   c.copy_bw = positive(json.at("copy_bw"));
   c.gather_bw = positive(json.at("gather_bw"));

@@ -15,6 +15,7 @@ struct Ceilings {
   int threads = 0;         ///< the "all" of the fields below
   double read_bw_one = 0;  ///< one thread reading memory
   double read_bw = 0;      ///< all threads reading memory
+  double write_bw = 0;     ///< all threads writing memory that they do not read
   double copy_bw_one = 0;  ///< read + written bytes per second
   double copy_bw = 0;
   double gather_bw = 0;       ///< copying random rows of 4 KiB and more: read + written

@@ -27,17 +27,22 @@ using ReadKernel = std::uint64_t (*)(const std::byte* data, std::int64_t bytes,
 /// are not fenced: a row is not worth waiting for, and the threads' join waits for all.
 using CopyKernel = void (*)(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 
+/// Writes dst[0, bytes), 64-byte aligned; bytes: a multiple of 128.
+using WriteKernel = void (*)(std::byte* dst, std::int64_t bytes) noexcept;
+
 /// Multiplies and adds in registers, `steps` times flops_per_step of the kernel's own constant.
 using PeakKernel = float (*)(std::int64_t steps) noexcept;
 
 std::uint64_t read_portable(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept;
 void copy_portable(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
+void write_portable(std::byte* dst, std::int64_t bytes) noexcept;
 float peak_f32_portable(std::int64_t steps) noexcept;
 inline constexpr double kFlopsF32Portable = 12 * 4 * 2;  // 12 accumulators of 4 lanes
 
 #if defined(SWITCHYARD_X86_KERNELS)
 std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept;
 void copy_stream_avx2(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
+void write_stream_avx2(std::byte* dst, std::int64_t bytes) noexcept;
 float peak_f32_avx2(std::int64_t steps) noexcept;
 inline constexpr double kFlopsF32Avx2 = 12 * 8 * 2;
 float peak_int8_avx2(std::int64_t steps) noexcept;
@@ -46,6 +51,8 @@ inline constexpr double kFlopsInt8Avx2 = 12 * 32 * 2;  // codes below 16 (see ge
 std::uint64_t read_avx512(const std::byte* data, std::int64_t bytes, ReadOrder order) noexcept;
 void copy_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
 void copy_stream_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes) noexcept;
+void write_avx512(std::byte* dst, std::int64_t bytes) noexcept;
+void write_stream_avx512(std::byte* dst, std::int64_t bytes) noexcept;
 float peak_f32_avx512(std::int64_t steps) noexcept;
 inline constexpr double kFlopsF32Avx512 = 12 * 16 * 2;
 

@@ -29,6 +29,11 @@ struct CopyVariant {
   CopyKernel run;
 };
 
+struct WriteVariant {
+  Isa isa;
+  WriteKernel run;
+};
+
 struct PeakVariant {
   Isa isa;
   std::string_view dtype;
@@ -50,6 +55,15 @@ constexpr CopyVariant kCopies[] = {
     {Isa::avx2, copy_stream_avx2},
     {Isa::avx512, copy_avx512},
     {Isa::avx512, copy_stream_avx512},
+#endif
+};
+
+constexpr WriteVariant kWrites[] = {
+    {Isa::portable, write_portable},
+#if defined(SWITCHYARD_X86_KERNELS)
+    {Isa::avx2, write_stream_avx2},
+    {Isa::avx512, write_avx512},
+    {Isa::avx512, write_stream_avx512},
 #endif
 };
 
@@ -105,8 +119,9 @@ Isa widest(const Variants& variants, Isa cap) {
   return best;
 }
 
-bool is_candidate(const CopyVariant& variant, Isa cap) {
-  return variant.isa == Isa::portable || variant.isa == widest(kCopies, cap);
+template <class Variants>
+bool is_candidate(const Variants& variants, Isa isa, Isa cap) {
+  return isa == Isa::portable || isa == widest(variants, cap);
 }
 
 // Dealt out in pieces, as the work of kernels is, so that a thread whose memory is served more
@@ -144,12 +159,26 @@ std::vector<Way> read_ways(Context& context, bool all_threads, const std::byte* 
   return ways;
 }
 
+std::vector<Way> write_ways(Context& context, std::byte* data, std::int64_t bytes) {
+  std::vector<Way> ways;
+  for (const auto& variant : kWrites) {
+    if (!is_candidate(kWrites, variant.isa, context.isa())) continue;
+    ways.push_back([=, &context] {
+      return static_cast<double>(bytes) / seconds_of([&] {
+               over(context, true, bytes,
+                    [&](auto begin, auto size) { variant.run(data + begin, size); });
+             });
+    });
+  }
+  return ways;
+}
+
 std::vector<Way> copy_ways(Context& context, bool all_threads, std::byte* data,
                            std::int64_t bytes) {
   const std::int64_t half = bytes / 2 / kGrain * kGrain;
   std::vector<Way> ways;
   for (const auto& variant : kCopies) {
-    if (!is_candidate(variant, context.isa())) continue;
+    if (!is_candidate(kCopies, variant.isa, context.isa())) continue;
     ways.push_back([=, &context] {
       return 2 * static_cast<double>(half) / seconds_of([&] {
                over(context, all_threads, half, [&](auto begin, auto size) {
@@ -179,7 +208,7 @@ std::vector<Way> gather_ways(Context& context, std::byte* data, std::int64_t byt
     if (rows == 0) continue;
     const auto source = std::make_shared<const std::vector<std::int64_t>>(shuffled(rows));
     for (const auto& variant : kCopies) {
-      if (!is_candidate(variant, context.isa())) continue;
+      if (!is_candidate(kCopies, variant.isa, context.isa())) continue;
       ways.push_back([=, &context] {
         return 2 * static_cast<double>(rows * row_bytes) / seconds_of([&] {
                  pool_of(context).for_ranges(rows, 1, [&](auto begin, auto end, int) {
@@ -266,6 +295,7 @@ Ceilings measure_ceilings(Context& context, const MeasureEffort& effort) {
   std::byte* data = buffer.data();
   out.read_bw_one = best_of(read_ways(context, false, data, bytes), effort.repeats);
   out.read_bw = best_of(read_ways(context, true, data, bytes), effort.repeats);
+  out.write_bw = best_of(write_ways(context, data, bytes), effort.repeats);
   out.copy_bw_one = best_of(copy_ways(context, false, data, bytes), effort.repeats);
   out.copy_bw = best_of(copy_ways(context, true, data, bytes), effort.repeats);
   out.gather_bw = best_of(gather_ways(context, data, bytes), effort.repeats);
@@ -331,6 +361,7 @@ struct CeilingProbe::Impl {
 CeilingProbe::CeilingProbe(Context& context, std::byte* data, std::int64_t bytes)
     : impl_(new Impl{context, {}, {}}) {
   impl_->bandwidths.push_back({&Ceilings::read_bw, read_ways(context, true, data, bytes), {}});
+  impl_->bandwidths.push_back({&Ceilings::write_bw, write_ways(context, data, bytes), {}});
   impl_->bandwidths.push_back({&Ceilings::copy_bw, copy_ways(context, true, data, bytes), {}});
   impl_->bandwidths.push_back({&Ceilings::gather_bw, gather_ways(context, data, bytes), {}});
   for (const auto& variant : kPeaks) {

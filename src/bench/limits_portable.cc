@@ -37,6 +37,10 @@ void copy_portable(std::byte* dst, const std::byte* src, std::int64_t bytes) noe
   std::memcpy(dst, src, static_cast<std::size_t>(bytes));
 }
 
+void write_portable(std::byte* dst, std::int64_t bytes) noexcept {
+  std::memset(dst, 1, static_cast<std::size_t>(bytes));
+}
+
 float peak_f32_portable(std::int64_t steps) noexcept {
   const Floats scale = {0.999f, 0.998f, 0.997f, 0.996f}, shift = {0.1f, 0.2f, 0.3f, 0.4f};
   Floats a = shift, b = a + a, c = b + a, d = c + a, e = d + a, f = e + a, g = f + a, h = g + a,

@@ -96,8 +96,8 @@ TEST(Limits, EveryCeilingIsMeasured) {
   Context context(options);
   const Ceilings c = measure_ceilings(context, quick());
   EXPECT_EQ(c.threads, 2);
-  for (const double x :
-       {c.read_bw_one, c.read_bw, c.copy_bw_one, c.copy_bw, c.gather_bw, c.fork_join_s}) {
+  for (const double x : {c.read_bw_one, c.read_bw, c.write_bw, c.copy_bw_one, c.copy_bw,
+                         c.gather_bw, c.fork_join_s}) {
     EXPECT_TRUE(std::isfinite(x) && x > 0);
   }
   EXPECT_TRUE(c.peak("portable", "f32"));
@@ -129,6 +129,7 @@ TEST(Limits, ThoseOfNowAreTakenFromRunsBetweenSamples) {
   EXPECT_EQ(probe.best_over(kept).read_bw, now.read_bw) << "there is one run";
   EXPECT_EQ(probe.best_over(kept).peak_flops, now.peak_flops);
   EXPECT_GT(now.read_bw, 1e6);
+  EXPECT_GT(now.write_bw, 1e6);
   EXPECT_GT(now.copy_bw, 1e6);
   EXPECT_GT(now.gather_bw, 1e6);
   EXPECT_GT(now.peak("portable", "f32").value_or(0), 1e6);
@@ -196,6 +197,7 @@ class LimitsCache : public testing::Test {
     Ceilings c;
     c.threads = 1;
     c.read_bw_one = c.read_bw = 1.7e10 / 3;
+    c.write_bw = 1.1e10;
     c.copy_bw_one = c.copy_bw = c.gather_bw = 2e10;
     c.fork_join_s = 1e-6 / 3;
     c.peak_flops = {{"portable/f32", 1e11}};

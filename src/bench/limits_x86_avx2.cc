@@ -42,6 +42,13 @@ void copy_stream_avx2(std::byte* dst, const std::byte* src, std::int64_t bytes) 
   }
 }
 
+void write_stream_avx2(std::byte* dst, std::int64_t bytes) noexcept {
+  const __m256i ones = _mm256_set1_epi8(1);
+  for (std::int64_t i = 0; i < bytes; i += 32) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(dst + i), ones);
+  }
+}
+
 float peak_f32_avx2(std::int64_t steps) noexcept {
   const __m256 x = _mm256_set1_ps(1.001f), y = _mm256_set1_ps(1e-6f);
   __m256 a = y, b = _mm256_add_ps(a, y), c = _mm256_add_ps(b, y), d = _mm256_add_ps(c, y),

@@ -49,6 +49,18 @@ void copy_stream_avx512(std::byte* dst, const std::byte* src, std::int64_t bytes
   }
 }
 
+void write_avx512(std::byte* dst, std::int64_t bytes) noexcept {
+  const __m512i ones = _mm512_set1_epi8(1);
+  for (std::int64_t i = 0; i < bytes; i += 64) _mm512_store_si512(dst + i, ones);
+}
+
+void write_stream_avx512(std::byte* dst, std::int64_t bytes) noexcept {
+  const __m512i ones = _mm512_set1_epi8(1);
+  for (std::int64_t i = 0; i < bytes; i += 64) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(dst + i), ones);
+  }
+}
+
 float peak_f32_avx512(std::int64_t steps) noexcept {
   const __m512 x = _mm512_set1_ps(1.001f), y = _mm512_set1_ps(1e-6f);
   __m512 a = y, b = _mm512_add_ps(a, y), c = _mm512_add_ps(b, y), d = _mm512_add_ps(c, y),

@@ -17,7 +17,7 @@ void describe_rows(Record& record, const PackInputs& in, const Cell& cell,
   record["bytes"] = bytes;
   record["bytes_moved"] = moved_by_pack(cell, in.plans, !permute_plans_first(cell.impl));
   record["bytes_per_token_strict"] = strict_bytes_per_token(cell, in.plans) / 2;
-  add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
+  add_limit(record, rows_limit(bytes, written_bytes(cell, in.plans), ceilings));
   add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
 }
 

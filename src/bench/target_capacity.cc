@@ -79,8 +79,9 @@ class CapacitySubject final : public Subject {
     record["bytes"] = select + in + back;
     record["bytes_moved"] = select + moved_by_pack(cell_, in_->plans) + back;
     record["bytes_per_token_strict"] = strict_bytes_per_token(cell_, in_->plans);
-    Limit limit = bandwidth_limit(in, ceilings.rows_bw());
-    limit.memory_ms += bandwidth_limit(back, ceilings.rows_bw()).memory_ms;
+    Limit limit = rows_limit(in, written_bytes(cell_, in_->plans), ceilings);
+    limit.memory_ms +=
+        rows_limit(back, row_bytes(cell_, static_cast<double>(cell_.tokens)), ceilings).memory_ms;
     limit.memory_ms += bandwidth_limit(select, ceilings.read_bw).memory_ms;
     add_limit(record, limit);
     add_load(record, in_->draws.routing(0), in_->plans.of_draw[0]);

@@ -51,7 +51,7 @@ void describe_sums(Record& record, const Inputs& in, const Cell& cell, const Cei
   record["flops"] = 2 * in.plans.mean(kept_assignments) * static_cast<double>(cell.hidden);
   record["bytes"] = record["bytes_moved"] = bytes;
   record["bytes_per_token_strict"] = strict_bytes_per_token(cell, in.plans) / 2;
-  add_limit(record, bandwidth_limit(bytes, ceilings.rows_bw()));
+  add_limit(record, rows_limit(bytes, row_bytes(cell, static_cast<double>(cell.tokens)), ceilings));
   add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
 }
 

@@ -32,8 +32,9 @@ void describe_ways(Record& record, const Inputs& in, const Cell& cell, const Cei
   record["bytes"] = there + back;
   record["bytes_moved"] = moved_by_pack(cell, in.plans, !permute_plans_first(cell.impl)) + back;
   record["bytes_per_token_strict"] = strict_bytes_per_token(cell, in.plans);
-  Limit limit = bandwidth_limit(there, ceilings.rows_bw());
-  limit.memory_ms += bandwidth_limit(back, ceilings.rows_bw()).memory_ms;
+  Limit limit = rows_limit(there, written_bytes(cell, in.plans), ceilings);
+  limit.memory_ms +=
+      rows_limit(back, row_bytes(cell, static_cast<double>(cell.tokens)), ceilings).memory_ms;
   add_limit(record, limit);
   add_load(record, in.draws.routing(0), in.plans.of_draw[0]);
 }

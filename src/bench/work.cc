@@ -38,6 +38,11 @@ double combined_bytes(const Cell& cell, const Plans& plans) {
          static_cast<double>(cell.hidden) * static_cast<double>(size_of(cell.dtype));
 }
 
+double written_bytes(const Cell& cell, const Plans& plans) {
+  return plans.mean([&](const DispatchPlan& plan) { return plan.num_rows(); }) *
+         static_cast<double>(cell.hidden) * static_cast<double>(size_of(cell.dtype));
+}
+
 double logits_bytes(const Cell& cell) {
   return static_cast<double>(cell.tokens) * cell.experts * sizeof(float);
 }
@@ -64,6 +69,12 @@ double router_bytes(const Cell& cell) {
 
 Limit bandwidth_limit(double bytes, double bandwidth) noexcept {
   return limit_of(0, 0, bytes, bandwidth);
+}
+
+Limit rows_limit(double bytes, double written, const Ceilings& ceilings) noexcept {
+  const Limit moved = bandwidth_limit(bytes, ceilings.rows_bw());
+  const Limit stored = bandwidth_limit(written, ceilings.write_bw);
+  return moved.ms() > stored.ms() ? moved : stored;
 }
 
 double peak_of(const Ceilings& ceilings, std::string_view isa) {

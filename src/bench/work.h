@@ -17,6 +17,8 @@ double strict_bytes_per_token(const Cell& cell, const Plans& plans);
 /// read; padding rows are written by pack and ignored by combine, which writes every token.
 double packed_bytes(const Cell& cell, const Plans& plans);
 double combined_bytes(const Cell& cell, const Plans& plans);
+/// The written ones among packed_bytes.
+double written_bytes(const Cell& cell, const Plans& plans);
 
 /// Bytes of [T, E] logits; of the experts and weights chosen from them.
 double logits_bytes(const Cell& cell);
@@ -31,6 +33,10 @@ double router_bytes(const Cell& cell);
 
 /// The limit of moving bytes; none when the bandwidth was not measured.
 Limit bandwidth_limit(double bytes, double bandwidth) noexcept;
+
+/// The limit of moving whole rows: no faster than rows are copied, nor than what is written of them
+/// can be: on AMD (Zen 4) writing is slower than reading, and pack writes twice what it reads.
+Limit rows_limit(double bytes, double written, const Ceilings& ceilings) noexcept;
 
 /// The matrix peak of what a kernel of `isa` multiplies: bf16 where the name says so, else f32.
 /// 0 when it was not measured.

@@ -164,6 +164,7 @@ Section bandwidth_section(const Ceilings& c) {
           {{"threads", "threads", fmt::format("{}", c.threads), c.threads},
            rate_fact("read_bw_one", "read, one thread", c.read_bw_one, "B"),
            rate_fact("read_bw", "read", c.read_bw, "B"),
+           rate_fact("write_bw", "write", c.write_bw, "B"),
            rate_fact("copy_bw_one", "copy, one thread", c.copy_bw_one, "B"),
            rate_fact("copy_bw", "copy, read + written", c.copy_bw, "B"),
            rate_fact("gather_bw", "gather of rows, read + written", c.gather_bw, "B"),

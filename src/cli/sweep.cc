@@ -83,6 +83,7 @@ class CeilingsOf {
     Ceilings ceilings = found->second;
     if (peak_bw) {
       ceilings.read_bw = ceilings.copy_bw = ceilings.gather_bw = *peak_bw;
+      ceilings.write_bw = 0;
       ceilings.bw_is_given = true;
     }
     return ceilings;
