@@ -80,7 +80,8 @@ constexpr PeakVariant kPeaks[] = {
 #endif
 };
 
-constexpr std::int64_t kGrain = 4096;  // what the kernels' sizes are multiples of
+constexpr std::int64_t kGrain = 4096;         // what the kernels' sizes are multiples of
+constexpr std::int64_t kMostPiece = 4 << 20;  // what a thread takes at once
 constexpr std::int64_t kGatherPiece = 128;
 constexpr std::int64_t kGatherRows[] = {4096, 16384};  // bytes: bf16 rows of H = 2048 and 8192
 
@@ -129,11 +130,8 @@ bool is_candidate(const Variants& variants, Isa isa, Isa cap) {
 template <class Work>
 void over(Context& context, bool all_threads, std::int64_t bytes, Work&& work) {
   if (!all_threads) return work(std::int64_t{0}, bytes);
-  constexpr std::int64_t kMostPiece = 4 << 20;
-  const std::int64_t share = bytes / context.threads() / kGrain * kGrain;
-  const std::int64_t piece = std::clamp(share, kGrain, kMostPiece);
-  pool_of(context).for_each((bytes + piece - 1) / piece, [&](std::int64_t i, int) {
-    work(i * piece, std::min(piece, bytes - i * piece));
+  pool_of(context).for_pieces(bytes / kGrain, kMostPiece / kGrain, [&](auto begin, auto end, int) {
+    work(begin * kGrain, (end - begin) * kGrain);
   });
 }
 
@@ -200,6 +198,23 @@ std::vector<std::int64_t> shuffled(std::int64_t count) {
   return source;
 }
 
+// Rows [begin, end) of `to` from those of `data` in the order of `source`. As rows lie anywhere,
+// nothing but the program knows where the next begins. A piece of it is asked for with each piece
+// of this one: all at once would wait, at 0.9 of the bandwidth.
+template <int kLevel>
+void gather_rows(CopyKernel copy, const std::vector<std::int64_t>& source, const std::byte* data,
+                 std::byte* to, std::int64_t row_bytes, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::byte* row = data + source[i] * row_bytes;
+    const std::byte* next = data + source[std::min(i + 1, end - 1)] * row_bytes;
+    for (std::int64_t b = 0; b < row_bytes; b += kGatherPiece) {
+      __builtin_prefetch(next + b, 0, kLevel);
+      __builtin_prefetch(next + b + 64, 0, kLevel);
+      copy(to + i * row_bytes + b, row + b, kGatherPiece);
+    }
+  }
+}
+
 std::vector<Way> gather_ways(Context& context, std::byte* data, std::int64_t bytes) {
   const std::int64_t half = bytes / 2 / kGrain * kGrain;
   std::vector<Way> ways;
@@ -209,25 +224,16 @@ std::vector<Way> gather_ways(Context& context, std::byte* data, std::int64_t byt
     const auto source = std::make_shared<const std::vector<std::int64_t>>(shuffled(rows));
     for (const auto& variant : kCopies) {
       if (!is_candidate(kCopies, variant.isa, context.isa())) continue;
-      ways.push_back([=, &context] {
-        return 2 * static_cast<double>(rows * row_bytes) / seconds_of([&] {
-                 pool_of(context).for_ranges(rows, 1, [&](auto begin, auto end, int) {
-                   for (auto i = begin; i < end; ++i) {
-                     // As rows lie anywhere, nothing but the program knows where the next begins. A
-                     // piece of it is asked for with each piece of this one: all at once would
-                     // wait, at 0.9 of the bandwidth.
-                     const std::byte* row = data + (*source)[i] * row_bytes;
-                     const std::byte* next = data + (*source)[std::min(i + 1, end - 1)] * row_bytes;
-                     std::byte* to = data + half + i * row_bytes;
-                     for (std::int64_t b = 0; b < row_bytes; b += kGatherPiece) {
-                       __builtin_prefetch(next + b, 0, 3);
-                       __builtin_prefetch(next + b + 64, 0, 3);
-                       variant.run(to + b, row + b, kGatherPiece);
-                     }
-                   }
+      for (const auto gather : {gather_rows<3>, gather_rows<2>}) {  // into L1, into L2
+        ways.push_back([=, &context] {
+          return 2 * static_cast<double>(rows * row_bytes) / seconds_of([&] {
+                   pool_of(context).for_pieces(
+                       rows, kMostPiece / row_bytes, [&](auto begin, auto end, int) {
+                         gather(variant.run, *source, data, data + half, row_bytes, begin, end);
+                       });
                  });
-               });
-      });
+        });
+      }
     }
   }
   return ways;
