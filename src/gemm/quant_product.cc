@@ -1,7 +1,6 @@
 #include "gemm/quant_product.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "base/context.h"
@@ -9,60 +8,6 @@
 
 namespace switchyard::gemm {
 namespace {
-
-#define SWITCHYARD_QUANT_ROW_KERNEL(isa, element)
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes, stripe_rows)                      \
-  QuantKernel{Isa::isa,                                                                            \
-              QuantFormat::weights,                                                                \
-              min_rows,                                                                            \
-              stripes,                                                                             \
-              stripe_rows,                                                                         \
-              quant_##weights##_##isa,                                                             \
-              Isa::isa == Isa::amx_bf16 ? kTilesOn : nullptr,                                      \
-              Isa::isa == Isa::amx_bf16 ? kTilesOff : nullptr,                                     \
-              Isa::isa == Isa::amx_bf16 && QuantFormat::weights == QuantFormat::int8 ? kFindFinish \
-                                                                                     : nullptr},
-#if defined(SWITCHYARD_X86_KERNELS)
-constexpr BeginFn kTilesOn = amx_begin;
-constexpr EndFn kTilesOff = amx_end;
-constexpr FindFinishFn kFindFinish = find_finish_avx512_bf16;
-#else
-constexpr BeginFn kTilesOn = nullptr;
-constexpr EndFn kTilesOff = nullptr;
-constexpr FindFinishFn kFindFinish = nullptr;
-#endif
-constexpr QuantKernel kKernels[] = {
-#include "gemm/quant_kernels.inc"
-};
-#undef SWITCHYARD_QUANT_KERNEL
-#undef SWITCHYARD_QUANT_ROW_KERNEL
-
-struct RowKernel {
-  Isa isa;
-  DType element;
-  RowFn run;
-};
-
-#define SWITCHYARD_QUANT_KERNEL(isa, weights, min_rows, stripes, stripe_rows)
-#define SWITCHYARD_QUANT_ROW_KERNEL(isa, element) \
-  {Isa::isa, DType::element, quant_row_##element##_##isa},
-constexpr RowKernel kRowKernels[] = {
-#include "gemm/quant_kernels.inc"
-};
-#undef SWITCHYARD_QUANT_KERNEL
-#undef SWITCHYARD_QUANT_ROW_KERNEL
-
-// Of the kernels for `format` that the context may run: the fastest one, and after it those that
-// serve fewer rows.
-std::vector<const QuantKernel*> choose_kernels(Isa cap, QuantFormat format) {
-  std::vector<const QuantKernel*> chosen;
-  for (const QuantKernel& kernel : kKernels) {
-    if (kernel.isa > cap || kernel.weights != format) continue;
-    chosen.push_back(&kernel);
-    if (kernel.min_rows == 1) return chosen;
-  }
-  return chosen;
-}
 
 // Finished together, for the reasons of product.cc: whole cache lines, and two in a row of an
 // output written past the caches when it is larger than this. (olmoe, T = 1024, 32 MiB of output:
@@ -101,31 +46,12 @@ PrefetchPairs share_of(const std::byte* from, std::int64_t bytes, std::int64_t p
   return {from + begin * kPair, pairs * kPair, end - begin};
 }
 
-/// Whether a kernel reads weights in the order of their addresses where memory serves that best.
-bool in_order(const QuantKernel& kernel) noexcept {
-  return kernel.isa == Isa::avx512_bf16 && cpu_features().reads_in_order;
-}
-
-/// How many stripes a kernel multiplies with `rows` rows in one call.
-std::int64_t stripes_at_once(const QuantKernel& kernel, std::int64_t rows) noexcept {
-  return rows <= kernel.stripe_rows && !in_order(kernel) ? kernel.stripes : 1;
-}
-
 /// How many stripes' accumulators are kept.
 std::int64_t stripes_held(const QuantKernel& kernel, std::int64_t rows) noexcept {
   return std::max(kStripesTogether, stripes_at_once(kernel, rows));
 }
 
 }  // namespace
-
-std::span<const QuantKernel> quant_kernels() noexcept { return kKernels; }
-
-RowFn find_quant_row(Isa cap, DType element) noexcept {
-  for (const RowKernel& kernel : kRowKernels) {
-    if (kernel.isa <= cap && kernel.element == element) return kernel.run;
-  }
-  return nullptr;  // unreachable: the portable lines take every dtype
-}
 
 struct QuantProduct::Call {
   const Source& in;
@@ -155,7 +81,7 @@ struct QuantProduct::Ahead {
 
 QuantProduct::QuantProduct(Context& context, QuantWeights weights)
     : weights_(std::move(weights)),
-      kernels_(choose_kernels(context.isa(), weights_.format())),
+      kernels_(choose_quant_kernels(context.isa(), weights_.format())),
       isa_(context.isa()) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     quantize_row_[static_cast<std::size_t>(dtype)] = find_quant_row(isa_, dtype);
@@ -362,7 +288,7 @@ void QuantProduct::run_task(const Call& call, const Group& group, const Task& ta
                  .stripes = 1,
                  .stripe_bytes = weights_.stripe_bytes(),
                  .stripe_acc = stripe_acc,
-                 .in_order = in_order(kernel)};
+                 .in_order = reads_in_order(kernel)};
   const std::int64_t at_once = stripes_at_once(kernel, task.rows);
   const std::int64_t held = stripes_held(kernel, task.rows);
   const bool streams = streams_rows(call, kernel, task);

@@ -8,29 +8,12 @@
 #include "base/arena.h"
 #include "gemm/blocking.h"
 #include "gemm/epilogue_kernel.h"
-#include "gemm/quant_finish.h"
-#include "gemm/quant_kernel.h"
+#include "gemm/quant_variants.h"
 #include "gemm/quant_weights.h"
 #include "gemm/schedule.h"
 #include "switchyard/context.h"
 
 namespace switchyard::gemm {
-
-/// One line of quant_kernels.inc.
-struct QuantKernel {
-  Isa isa;
-  QuantFormat weights;
-  std::int64_t min_rows;
-  std::int64_t stripes;      ///< most at once
-  std::int64_t stripe_rows;  ///< up to which several are given
-  QuantFn run;
-  BeginFn begin;  ///< nothing to do when null
-  EndFn end;
-  FindFinishFn find_finish;  ///< of a kernel that finishes rows itself, else null
-};
-
-std::span<const QuantKernel> quant_kernels() noexcept;
-RowFn find_quant_row(Isa cap, DType element) noexcept;
 
 /// Rows of activations as signed bytes with a scale each, in scratch memory.
 struct QuantRows {
