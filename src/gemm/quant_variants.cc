@@ -69,7 +69,8 @@ RowFn find_quant_row(Isa cap, DType element) noexcept {
 }
 
 bool reads_in_order(const QuantKernel& kernel) noexcept {
-  return kernel.isa == Isa::avx512_bf16 && cpu_features().reads_in_order;
+  const bool can = kernel.isa == Isa::avx512_bf16 || kernel.isa == Isa::avx2;
+  return can && cpu_features().reads_in_order;
 }
 
 std::int64_t stripes_at_once(const QuantKernel& kernel, std::int64_t rows) noexcept {
