@@ -316,19 +316,16 @@ inline void all_rows_in_order(const GemmArgs& g) noexcept {
   }
 }
 
+template <class Weights, class InOrder = Weights>
+inline void multiply(const GemmArgs& g) noexcept {
+  if (g.in_order) return all_rows_in_order<InOrder>(g);
+  all_rows<Weights>(g);
+}
+
 }  // namespace
 
-void gemm_f32_f32_avx512(const GemmArgs& g) noexcept {
-  if (g.in_order) return all_rows_in_order<F32>(g);
-  all_rows<F32>(g);
-}
-void gemm_bf16_f32_avx512(const GemmArgs& g) noexcept {
-  if (g.in_order) return all_rows_in_order<Bf16<2>>(g);
-  all_rows<Bf16<1>>(g);
-}
-void gemm_f16_f32_avx512(const GemmArgs& g) noexcept {
-  if (g.in_order) return all_rows_in_order<F16>(g);
-  all_rows<F16>(g);
-}
+void gemm_f32_f32_avx512(const GemmArgs& g) noexcept { multiply<F32>(g); }
+void gemm_bf16_f32_avx512(const GemmArgs& g) noexcept { multiply<Bf16<1>, Bf16<2>>(g); }
+void gemm_f16_f32_avx512(const GemmArgs& g) noexcept { multiply<F16>(g); }
 
 }  // namespace switchyard::gemm
