@@ -95,9 +95,10 @@ inline void int8_quarter(const QuantArgs& q, std::int64_t row, std::int64_t k,
   float* acc = q.acc + row * kStripeColumns + quarter * 8;
   const __m256i low_half = _mm256_set1_epi8(15);
   __m256i sum[rows];
-  for (int r = 0; r < rows; ++r)
-    sum[r] =
-        k > 0 ? load(reinterpret_cast<const std::byte*>(acc + r * 32)) : _mm256_setzero_si256();
+  for (int r = 0; r < rows; ++r) {
+    const auto* before = reinterpret_cast<const std::byte*>(acc + r * 32);
+    sum[r] = k > 0 ? load(before) : _mm256_setzero_si256();
+  }
   for (std::int64_t run = k; run < k + kQuantDepthUnit; run += kRun) {
     const std::byte* codes =
         q.stripe + k * kStripeColumns + quarter / 2 * 1024 + (run - k) * 16 + quarter % 2 * 32;
@@ -117,8 +118,9 @@ inline void int8_quarter(const QuantArgs& q, std::int64_t row, std::int64_t k,
       sum[r] = _mm256_add_epi32(sum[r], _mm256_add_epi32(widen(low16[r], 1), widen(high16[r], 16)));
     }
   }
-  for (int r = 0; r < rows; ++r)
+  for (int r = 0; r < rows; ++r) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(acc + r * 32), sum[r]);
+  }
 }
 
 // A step of four rows at most: all quarters of the columns.
