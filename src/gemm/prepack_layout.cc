@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_kernel.h"
 #include "gemm/split_tiles.h"
 
@@ -60,10 +61,8 @@ TensorLayout prepack_layout(const QuantOptions& options, std::int64_t rows, std:
   }
   const std::int64_t depth = round_up(cols, kInt4DepthUnit);
   const TensorLayout k(int_tuple(4, 2, depth / 8), int_tuple(2, 1, 256));
-  const std::int64_t groups = depth / options.group;
-  const std::int64_t bytes =
-      depth * kStripeColumns / 2 + groups * kStripeColumns * (options.zero_points ? 3 : 2);
-  return over_stripes({128, 8, k, 2 * round_up(bytes, 64)}, rows, gated);
+  const std::int64_t bytes = Int4Stripe(depth, options.group, options.zero_points).bytes;
+  return over_stripes({128, 8, k, 2 * bytes}, rows, gated);
 }
 
 TensorLayout panel_layout(const PanelShape& shape, std::int64_t rows) {

@@ -11,6 +11,7 @@
 #include "base/buffer.h"
 #include "base/philox.h"
 #include "gemm/prepack.h"
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_weights.h"
 #include "switchyard/error.h"
 
@@ -136,6 +137,10 @@ TEST(PrepackLayout, IsWhereCodesOfIntegersLie) {
         packed.place(context, 0, gated ? &gate : nullptr, up);
         const TensorLayout layout = prepack_layout(options, rows, cols, gated);
         ASSERT_EQ(is_injective(layout), true);
+        const std::byte* codes = packed.stripe(0, 0);
+        if (options.format == QuantFormat::int4) {
+          codes += Int4Stripe(packed.depth(), options.group, options.zero_points).codes;
+        }
         const std::int64_t per_byte = options.format == QuantFormat::int8 ? 1 : 2;
         ASSERT_LE(layout.cosize(), packed.bytes() * per_byte);
         for (std::int64_t half = 0; half <= (gated ? 1 : 0); ++half) {
@@ -143,7 +148,7 @@ TEST(PrepackLayout, IsWhereCodesOfIntegersLie) {
           for (std::int64_t n = 0; n < rows; ++n) {
             for (std::int64_t k = 0; k < cols; ++k) {
               const std::int64_t offset = gated ? layout(n, k, half) : layout(n, k);
-              ASSERT_EQ(code_at(options.format, packed.stripe(0, 0), offset), code_of(from, n, k))
+              ASSERT_EQ(code_at(options.format, codes, offset), code_of(from, n, k))
                   << to_string(layout) << " at " << n << ' ' << k << ' ' << half;
             }
           }

@@ -1,5 +1,6 @@
 #include <immintrin.h>
 
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_kernel.h"
 #include "gemm/tile_config.h"
 
@@ -68,8 +69,7 @@ class FewRows {
  public:
   explicit FewRows(const QuantArgs& q) noexcept
       : q_(q),
-        scales_(q.depth * kStripeColumns / 2),
-        zeros_(scales_ + q.depth / kGroup * kStripeColumns * 2),
+        parts_(q.depth, kGroup, kZeroPoints),
         sum_bytes_(q.rows * kBlocks * kLine),
         weights_(q.scratch),
         activations_(weights_ + kWeightBytes),
@@ -184,7 +184,7 @@ class FewRows {
 
   inline Folding fold(const Place& item, const std::byte* sums) const noexcept {
     Folding folding;
-    const std::byte* scales = stripe(item) + scales_ + item.k / kGroup * kLine;
+    const std::byte* scales = stripe(item) + parts_.scales + item.k / kGroup * kLine;
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) {
       for (int h = 0; h < 2; ++h) {
@@ -231,9 +231,9 @@ class FewRows {
     const bool has_none = !is_here && q_.next == nullptr;
     const std::byte* from = is_here || has_none ? q_.stripe : q_.next;
     const std::int64_t at = has_none ? k : is_here ? k + kAhead : k + kAhead - q_.depth;
-    ahead_ = from + at * 16;
-    scales_ahead_ = from + scales_ + at / kGroup * kLine;
-    zeros_ahead_ = from + zeros_ + at / kGroup * kLine / 2;
+    ahead_ = from + parts_.codes + at * 16;
+    scales_ahead_ = from + parts_.scales + at / kGroup * kLine;
+    zeros_ahead_ = from + parts_.zeros + at / kGroup * kLine / 2;
     if (!kTwice) return;
     for (int tile = 0; tile < 2; ++tile) {
       std::byte* to = activations_ + tile * q_.rows * 2 * kLine;
@@ -259,7 +259,7 @@ class FewRows {
   // The zero points of a group in the bytes of a tile's lines.
   inline __m512i zero(const std::byte* stripe, std::int64_t group, int h) const noexcept {
     const __m512i to_bytes = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
-    const std::byte* from = stripe + zeros_ + group * kStripeColumns + h * 16;
+    const std::byte* from = stripe + parts_.zeros + group * kStripeColumns + h * 16;
     return _mm512_shuffle_epi8(
         _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), to_bytes);
   }
@@ -270,7 +270,7 @@ class FewRows {
     constexpr int h = kProduct / 2;
     const std::int64_t k = item.k + kProduct % 2 * kDepth;
     const std::byte* from = stripe(item);
-    const std::byte* codes = from + k * 16 + h * kLine;
+    const std::byte* codes = from + parts_.codes + k * 16 + h * kLine;
     std::byte* to = weights_ + kProduct * kTileBytes;
     // The item's share of the lines of kStreams stripes, one of each in turn; of fewer, its own.
     constexpr std::int64_t kItemLines = 4 * kLines;
@@ -365,7 +365,7 @@ class FewRows {
   }
 
   const QuantArgs q_;
-  const std::int64_t scales_, zeros_;  // where they begin in a stripe
+  const Int4Stripe parts_;
   const std::int64_t sum_bytes_;
   std::byte* const weights_;
   std::byte* const activations_;

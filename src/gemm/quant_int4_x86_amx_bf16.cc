@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/prefetch.h"
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_kernel.h"
 #include "gemm/tile_config.h"
 
@@ -36,8 +37,7 @@ struct Scales {
   const std::byte* zeros;   // [groups][32] bytes
 
   explicit Scales(const QuantArgs& q) noexcept
-      : scales(q.stripe + q.depth * kStripeColumns / 2),
-        zeros(scales + q.depth / q.group * kStripeColumns * 2) {}
+      : scales(q.stripe + Int4Stripe(q).scales), zeros(q.stripe + Int4Stripe(q).zeros) {}
 
   __m512 scale(std::int64_t g, int h) const noexcept {
     return _mm512_cvtph_ps(
@@ -86,7 +86,7 @@ inline void unpack_groups(const QuantArgs& q, std::int64_t k0, std::int64_t k1, 
     const __mmask16 any = _mm512_cmp_ps_mask(unit, _mm512_setzero_ps(), _CMP_GT_OQ);
     inverse[h] = _mm512_maskz_div_ps(any, _mm512_set1_ps(1), unit);
   }
-  const std::byte* codes = q.stripe + k0 * 16;
+  const std::byte* codes = q.stripe + Int4Stripe(q).codes + k0 * 16;
   constexpr int kPart = kGroup < 64 ? kGroup : 64;
   for (std::int64_t k = k0; k < k1; k += kPart) {
     std::byte* to = out + (k - k0) / 64 * 2 * kTileBytes + (k - k0) % 64 / 4 * kLine;

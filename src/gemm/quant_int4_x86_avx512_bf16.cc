@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/prefetch.h"
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_kernel.h"
 
 // vpdpbusd multiplies 64 unsigned codes with 64 signed activations: 16 columns, 4 of depth. (Every
@@ -53,15 +54,6 @@ inline __m512i four_of_depth(const std::int8_t* a) noexcept {
   return _mm512_set1_epi32(word);
 }
 
-// Where the parts of a stripe begin.
-struct Parts {
-  std::int64_t scales, zeros;
-
-  explicit Parts(const QuantArgs& q) noexcept
-      : scales(q.depth * kStripeColumns / 2),
-        zeros(scales + q.depth / q.group * kStripeColumns * 2) {}
-};
-
 inline __m512 scale_of(const std::byte* scales, std::int64_t g, int h) noexcept {
   return _mm512_cvtph_ps(
       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + (g * 32 + h * 16) * 2)));
@@ -88,8 +80,8 @@ class LinesAhead {
     const bool has_none = !is_here && q.next == nullptr;
     const std::byte* stripe = is_here || has_none ? q.stripe : q.next;
     const std::int64_t at = has_none ? k : is_here ? k + kAhead : k + kAhead - q.depth;
-    const Parts parts(q);
-    codes_ = stripe + at * 16;
+    const Int4Stripe parts(q);
+    codes_ = stripe + parts.codes + at * 16;
     scales_ = stripe + parts.scales + at / q.group * kLine;
     zeros_ = q.zero_points ? stripe + parts.zeros + at / q.group * kLine / 2 : nullptr;
   }
@@ -114,7 +106,7 @@ class LinesAhead {
 template <int kRows, int kStripes>
 inline void group_of_streams(const QuantArgs& q, std::int64_t row, std::int64_t k, int h,
                              LinesAhead& ahead) noexcept {
-  const Parts parts(q);
+  const Int4Stripe parts(q);
   const std::int64_t g = k / q.group;
   const __m512i low_half = _mm512_set1_epi8(15);
   const std::int8_t* a = q.panel + row * q.panel_stride;
@@ -127,7 +119,7 @@ inline void group_of_streams(const QuantArgs& q, std::int64_t row, std::int64_t 
     for (int r = 0; r < kRows; ++r) sum[s][r] = begin_sum(zero, sums[r * q.sums_stride]);
   }
   for (std::int64_t i = k; i < k + q.group; i += 8, ahead.advance()) {
-    const std::byte* line = q.stripe + i * 16 + h * kLine;
+    const std::byte* line = q.stripe + parts.codes + i * 16 + h * kLine;
 #pragma GCC unroll 8
     for (int s = 0; s < kStripes; ++s) {
       const __m512i codes = _mm512_loadu_si512(line + s * q.stripe_bytes);
@@ -259,8 +251,8 @@ inline void int4_rows(const QuantArgs& q, std::int64_t row, Ahead ahead) noexcep
   const std::int8_t* a = q.panel + row * q.panel_stride;
   const std::int32_t* sums = q.row_sums + row * q.sums_stride + q.k_begin / q.group;
   float* acc = q.acc + row * kStripeColumns;
-  const Parts parts(q);
-  const std::byte* codes = q.stripe + q.k_begin * 16;
+  const Int4Stripe parts(q);
+  const std::byte* codes = q.stripe + parts.codes + q.k_begin * 16;
   const std::byte* scales = q.stripe + parts.scales + q.k_begin / q.group * kLine;
   const std::byte* zeros = q.stripe + parts.zeros + q.k_begin / q.group * (kLine / 2);
   __m512 total[kRows][2];

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_kernel.h"
 #include "switchyard/dtype.h"
 
@@ -13,8 +14,8 @@ std::int32_t int8_code(const std::byte* stripe, std::int64_t k, std::int64_t j) 
       stripe[k / 64 * 2048 + j / 16 * 1024 + k % 64 / 4 * 64 + j % 16 * 4 + k % 4]);
 }
 
-std::int32_t int4_code(const std::byte* stripe, std::int64_t k, std::int64_t j) noexcept {
-  const auto pair = static_cast<unsigned>(stripe[k / 8 * 128 + j / 16 * 64 + j % 16 * 4 + k % 4]);
+std::int32_t int4_code(const std::byte* codes, std::int64_t k, std::int64_t j) noexcept {
+  const auto pair = static_cast<unsigned>(codes[k / 8 * 128 + j / 16 * 64 + j % 16 * 4 + k % 4]);
   return static_cast<std::int32_t>(k % 8 < 4 ? pair & 15 : pair >> 4);
 }
 
@@ -64,9 +65,10 @@ void quant_int8_portable(const QuantArgs& q) noexcept {
 }
 
 void quant_int4_portable(const QuantArgs& q) noexcept {
-  const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2;
-  const auto* zeros =
-      reinterpret_cast<const std::uint8_t*>(scales + q.depth / q.group * kStripeColumns * 2);
+  const Int4Stripe parts(q);
+  const std::byte* codes = q.stripe + parts.codes;
+  const std::byte* scales = q.stripe + parts.scales;
+  const auto* zeros = reinterpret_cast<const std::uint8_t*>(q.stripe + parts.zeros);
   for (std::int64_t r = 0; r < q.rows; ++r) {
     const auto* a = q.panel + r * q.panel_stride;
     float* acc = q.acc + r * kStripeColumns;
@@ -77,7 +79,7 @@ void quant_int4_portable(const QuantArgs& q) noexcept {
         const std::int32_t zero =
             q.zero_points ? zeros[g * kStripeColumns + j] : std::uint8_t{kZeroOfInt4};
         std::int32_t sum = zero * q.row_sums[r * q.sums_stride + g];
-        for (std::int64_t i = k; i < k + q.group; ++i) sum += a[i] * int4_code(q.stripe, i, j);
+        for (std::int64_t i = k; i < k + q.group; ++i) sum += a[i] * int4_code(codes, i, j);
         f16 scale;
         std::memcpy(&scale, scales + (g * kStripeColumns + j) * 2, sizeof scale);
         total = std::fma(static_cast<float>(sum), to_float(scale), total);

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "gemm/prefetch.h"
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_kernel.h"
 
 // Without VNNI: vpmaddubsw multiplies unsigned with signed bytes and adds pairs in 16 bits, without
@@ -40,8 +41,10 @@ template <int rows>
 inline void int4_quarter(const QuantArgs& q, std::int64_t row, int quarter) noexcept {
   const auto* a = q.panel + row * q.panel_stride;
   float* acc = q.acc + row * kStripeColumns + quarter * 8;
-  const std::byte* scales = q.stripe + q.depth * kStripeColumns / 2;
-  const std::byte* zeros = scales + q.depth / q.group * kStripeColumns * 2;
+  const Int4Stripe parts(q);
+  const std::byte* lines = q.stripe + parts.codes;
+  const std::byte* scales = q.stripe + parts.scales;
+  const std::byte* zeros = q.stripe + parts.zeros;
   const __m256i low_half = _mm256_set1_epi8(15);
   __m256 total[rows];
   for (int r = 0; r < rows; ++r) {
@@ -63,7 +66,7 @@ inline void int4_quarter(const QuantArgs& q, std::int64_t row, int quarter) noex
       __m256i sum16[rows];
       for (int r = 0; r < rows; ++r) sum16[r] = _mm256_setzero_si256();
       for (std::int64_t i = run; i < run + kRun; i += 8) {
-        const __m256i codes = load(q.stripe + i * 16 + quarter * 32);
+        const __m256i codes = load(lines + i * 16 + quarter * 32);
         const __m256i first = _mm256_and_si256(codes, low_half);
         const __m256i second = _mm256_and_si256(_mm256_srli_epi16(codes, 4), low_half);
         for (int r = 0; r < rows; ++r) {

@@ -5,6 +5,7 @@
 
 #include "base/context.h"
 #include "gemm/panel.h"
+#include "gemm/quant_int4_stripe.h"
 #include "gemm/quant_kernel.h"
 
 namespace switchyard::gemm {
@@ -13,8 +14,7 @@ namespace {
 std::int64_t stripe_bytes_of(QuantFormat format, std::int64_t depth, std::int64_t group,
                              bool zero_points) {
   if (format == QuantFormat::int8) return depth * kStripeColumns + kStripeColumns * 4;
-  const std::int64_t groups = depth / group;
-  return round_up(depth * kStripeColumns / 2 + groups * kStripeColumns * (zero_points ? 3 : 2), 64);
+  return Int4Stripe(depth, group, zero_points).bytes;
 }
 
 }  // namespace
@@ -52,8 +52,8 @@ void QuantWeights::place(Context& context, std::int64_t first, const QuantizedMa
 
 void QuantWeights::place_column(const QuantizedMatrices& from, std::int64_t row, std::int64_t j,
                                 std::byte* stripe) const noexcept {
-  auto* codes = reinterpret_cast<std::uint8_t*>(stripe);
   if (format_ == QuantFormat::int8) {
+    auto* codes = reinterpret_cast<std::uint8_t*>(stripe);
     const std::uint8_t* values = from.values.data() + row * inputs_;
     for (std::int64_t k = 0; k < inputs_; ++k) {
       codes[k / 64 * 2048 + j / 16 * 1024 + k % 64 / 4 * 64 + j % 16 * 4 + k % 4] = values[k];
@@ -62,14 +62,16 @@ void QuantWeights::place_column(const QuantizedMatrices& from, std::int64_t row,
     std::memcpy(stripe + depth_ * kStripeColumns + j * 4, &scale, sizeof scale);
     return;
   }
+  const Int4Stripe parts(depth_, group_, zero_points_);
+  auto* codes = reinterpret_cast<std::uint8_t*>(stripe + parts.codes);
   const std::uint8_t* values = from.values.data() + row * ((inputs_ + 1) / 2);
   for (std::int64_t k = 0; k < inputs_; ++k) {
     const unsigned code = values[k / 2] >> (k % 2 * 4) & 15u;
     codes[k / 8 * 128 + j / 16 * 64 + j % 16 * 4 + k % 4] |=
         static_cast<std::uint8_t>(code << (k % 8 / 4 * 4));
   }
-  std::byte* scales = stripe + depth_ * kStripeColumns / 2;
-  std::byte* zeros = scales + depth_ / group_ * kStripeColumns * 2;
+  std::byte* scales = stripe + parts.scales;
+  std::byte* zeros = stripe + parts.zeros;
   for (std::int64_t g = 0; g < from.groups(); ++g) {
     const auto i = static_cast<std::size_t>(row * from.groups() + g);
     const f16 scale = from_float<f16>(from.scales[i]);
