@@ -85,9 +85,9 @@ LayoutView quantized_view(const Given& given, QuantFormat format, std::int64_t r
   view.layout = gemm::prepack_layout(options, rows, cols, given.has("--gated"));
   view.facts = {{"kernel", quant_kernel_name(isa_of(given), format)},
                 {"unit", is_int8 ? "bytes" : "half bytes, the low half of a byte first"},
-                {"behind the codes", is_int8 ? "scales of each stripe of 32 columns, f32"
-                                             : "scales of each stripe of 32 columns, f16, one for "
-                                               "32 depths"}};
+                {is_int8 ? "behind the codes" : "before the codes",
+                 is_int8 ? "scales of each stripe of 32 columns, f32"
+                         : "scales of each stripe of 32 columns, f16, one for 32 depths"}};
   return view;
 }
 

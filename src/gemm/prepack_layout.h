@@ -20,8 +20,9 @@ namespace switchyard::gemm {
 /// reads as vectors of 16 pairs and AVX2 and AVX-512 as even and odd halves.
 TensorLayout prepack_layout(DType dtype, std::int64_t rows, std::int64_t cols, bool gated);
 
-/// The codes of QuantWeights: in bytes of int8, in half bytes of int4 (low half first). Scales and
-/// zero points lie behind the codes of each stripe, so the layout has a gap there.
+/// The codes of QuantWeights, from the first one on: in bytes of int8, in half bytes of int4 (low
+/// half first). Scales and zero points lie between the codes of a stripe and those of the next, so
+/// the layout has a gap there.
 TensorLayout prepack_layout(const QuantOptions& options, std::int64_t rows, std::int64_t cols,
                             bool gated);
 

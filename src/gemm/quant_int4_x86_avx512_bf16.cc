@@ -178,7 +178,7 @@ class Spread {
   Prefetcher& prefetcher_;
 };
 
-// ... or, into L2, the next stripe line by line as it lies, scales after codes: a jump in that
+// ... or, into L2, the next stripe line by line as it lies, scales before codes: a jump in that
 // order costs as much time as some 10 KiB. Codes come from L2 into L1 eight lines before their use.
 class NextStripe {
  public:

@@ -36,12 +36,14 @@ struct Finish;
 /// The sum over k is an exact integer; z is taken off with the rows' own sums. The int4 kernel for
 /// AMX, given more than 16 rows, first brings the groups of 512 to one scale (docs/numerics.md).
 ///
-/// A stripe holds 32 columns, each part contiguous, the whole a multiple of 64 bytes:
+/// A stripe holds 32 columns, each part contiguous, codes and the whole at multiples of 64 bytes:
 ///   int8  codes  (k, j) at [k / 64][j / 16][k % 64 / 4][j % 16][k % 4]: the AMX B tile, twice
 ///         scales [32] f32
-///   int4  codes  (k, j) at byte [k / 8][j / 16][j % 16][k % 4], the low half for k % 8 < 4
-///         scales [depth / group][32] f16
+///   int4  scales [depth / group][32] f16
 ///         zeros  [depth / group][32] 8 bits, only with zero_points
+///         codes  (k, j) at byte [k / 8][j / 16][j % 16][k % 4], the low half for k % 8 < 4
+/// int4's scales come first, as they are needed: then stripes are read in the order they lie in
+/// (quant_int4_x86_avx512_bf16.cc has what that gains). quant_int4_stripe.h computes the offsets.
 struct QuantArgs {
   const std::int8_t* panel;      ///< a, row r at r * panel_stride
   std::int64_t panel_stride;     ///< a multiple of 64; rows up to the next 16 can be read
