@@ -31,14 +31,24 @@
 // doing 4 rows with twice the accumulators: 0.9 with groups of 32, 0.97 of 128 (0.82 and 0.93 of
 // the peak; a fold's multiplication takes the place of a product, so 0.89 is the limit of 32).
 //
-// Where memory is read best in one stream (CpuFeatures::reads_in_order) also up to 10 rows, the
-// next stripe fetched into L2. Zen 4, 2 threads, groups of 32, of a plain read (beside it as eight
-// and four streams): depth 2048, 1, 2, 4, 6 rows 0.91 (0.77), 0.92 (0.76), 0.95 (0.84), 0.92
-// (0.65); one thread, that reads 32 GB/s, 0.77 (0.55), 0.77 (0.54), 0.85 (0.56), 0.60 (0.41), the
-// last two limited by products. Eight streams of stripes a multiple of 4 KiB apart meet in one set
-// of its L1 of 8 ways. Not fetched, 0.75, 0.66, 0.57, 0.48: at each end of the codes the hardware's
-// prefetchers lose the stream, 400 ns; the next one loaded in the place of prefetched 0.67 to 0.41;
-// 8 to 32 KiB ahead, lines into L1 4 to 32 before, as it is.
+// Where memory is read best in one stream (CpuFeatures::reads_in_order) also up to 10 rows: one or
+// two take a stripe as it lies, scales first, and fetch only the beginning of the next one, more
+// fetch it all into L2. Zen 4, of a plain read, depth 2048, groups of 32, one thread (as two do
+// where they read 60 GB/s) and two where they read 32:
+//
+//   rows                          1            2            3            4            6
+//   eight and four streams        0.55  0.77   0.54  0.76                0.56  0.84   0.41  0.65
+//   next stripe fetched           0.77  0.87   0.78  0.89   0.88  0.90   0.83  0.91   0.61  0.91
+//   as it lies                    0.96  0.97   0.90  0.93   0.80  0.86   0.68  0.80   0.47  0.63
+//     scales when they are used   0.64  0.77   0.54  0.73   0.46  0.66   0.45  0.64   0.40  0.56
+//
+// With 5 and 6 rows products take longer than reading. Where scales are used before they were read
+// the hardware's prefetchers lose the stream, 400 ns; with scales after the codes, as it lies 0.69,
+// 0.61, 0.53, 0.50, 0.42; with those of a group beside its codes no better than first. The
+// beginning of the next stripe fetched before this one's rows are finished: 0.96 to 0.99 of the
+// time of whole experts. Eight streams of stripes a multiple of 4 KiB apart meet in one set of its
+// L1 of 8 ways. The next stripe loaded in the place of prefetched 0.67 to 0.41, by pairs of lines
+// 0.68 to 0.44; 4 to 16 KiB ahead, lines into L1 4 to 32 before, as it is or less.
 
 namespace switchyard::gemm {
 namespace {
@@ -203,6 +213,12 @@ class NextStripe {
   const std::byte* line_;
 };
 
+// ... or nothing.
+struct Nothing {
+  inline void group() noexcept {}
+  inline void lines(const std::byte*, std::int64_t) noexcept {}
+};
+
 // Minus what zero points add to a group's sums, of both halves of the columns.
 template <int kRows, bool kZeroPoints>
 inline void begin_sums(const std::int32_t* sums, std::int64_t stride, const std::byte* zeros,
@@ -301,9 +317,26 @@ inline void int4_block(const QuantArgs& q, std::int64_t row, std::int64_t rows,
   kBlock[rows - 1](q, row, ahead);
 }
 
+constexpr std::int64_t kPlainRows = 2, kFirstLines = 32;
+
+// One or two rows of a stripe in the order it lies in, which the hardware's prefetchers follow: its
+// scales into L1, then the codes. They stop at its end; the lines fetched there keep memory busy.
+template <bool kZeroPoints>
+inline void stripe_as_it_lies(const QuantArgs& q) noexcept {
+  const std::byte* codes = q.stripe + Int4Stripe(q).codes;
+  for (const std::byte* line = q.stripe; line < codes; line += kLine) {
+    static_cast<void>(*static_cast<const volatile std::byte*>(line));
+  }
+  q.rows == 1 ? int4_rows<1, kZeroPoints>(q, 0, Nothing{})
+              : int4_rows<2, kZeroPoints>(q, 0, Nothing{});
+  if (q.next == nullptr) return;
+  for (std::int64_t i = 0; i < kFirstLines; ++i) __builtin_prefetch(q.next + i * kLine, 0, 3);
+}
+
 // One stripe, its rows in even blocks.
 template <bool kZeroPoints>
 inline void one_stripe(const QuantArgs& q) noexcept {
+  if (q.in_order && q.rows <= kPlainRows) return stripe_as_it_lies<kZeroPoints>(q);
   const std::int64_t blocks = (q.rows + kBlockRows - 1) / kBlockRows;
   const std::int64_t step = (q.rows + blocks - 1) / blocks;
   Prefetcher prefetcher(q.in_order ? PrefetchPairs{} : q.prefetch,
