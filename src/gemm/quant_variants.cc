@@ -69,8 +69,7 @@ RowFn find_quant_row(Isa cap, DType element) noexcept {
 }
 
 bool reads_in_order(const QuantKernel& kernel) noexcept {
-  const bool can = kernel.isa == Isa::avx512_bf16 ||
-                   (kernel.isa == Isa::avx2 && kernel.weights == QuantFormat::int8);
+  const bool can = kernel.isa == Isa::avx512_bf16 || kernel.isa == Isa::avx2;
   return can && cpu_features().reads_in_order;
 }
 
