@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/cpu.h"
 #include "topk/topk_insert.h"
 
 namespace switchyard {
@@ -47,9 +48,19 @@ void FirstBad::throw_if_any(const RouterInput& input) const {
 std::int64_t select_block(TopkKernel topk, const RouterInput& input, float scale, Block& block,
                           float* max, float* sum) noexcept {
   const int num_experts = static_cast<int>(input.logits.cols);
-  const std::int64_t done =
-      topk({logits_of(input, block.begin), input.logits.row_stride, block.count, num_experts,
-            block.k, scale, block.expert, block.weight, max, sum, block.share, block.num_chosen});
+  const std::int64_t done = topk({.x = logits_of(input, block.begin),
+                                  .row_stride = input.logits.row_stride,
+                                  .num_rows = block.count,
+                                  .num_columns = num_experts,
+                                  .k = block.k,
+                                  .scale = scale,
+                                  .index = block.expert,
+                                  .weight = block.weight,
+                                  .max = max,
+                                  .sum = sum,
+                                  .share = block.share,
+                                  .num_chosen = block.num_chosen,
+                                  .in_order = cpu_features().reads_in_order});
   // Without a branch on each row, as nearly all are finite.
   bool is_finite = true;
   for (int row = 0; row < done; ++row) is_finite &= std::fabs(max[row]) < kInfinity;

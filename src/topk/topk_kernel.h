@@ -36,6 +36,7 @@ struct TopkArgs {
   float* sum;
   const TopkShare* share = nullptr;
   std::int32_t* num_chosen = nullptr;
+  bool in_order = false;  ///< memory is best read in order (CpuFeatures::reads_in_order)
 };
 
 /// Returns the first row that holds a NaN (rows from there on hold anything, and so does

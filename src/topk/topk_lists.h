@@ -72,6 +72,8 @@ class RowLists {
     }
     out = joined<kLevels>(joined<kLevels - 1>(part[0], part[1]),
                           joined<kLevels - 1>(part[2], part[3]));
+    for (Floats& values : out.value) values = V::in_row_order(values);
+    out.beyond = V::in_row_order(out.beyond);
     return V::all_finite(finite_);
   }
 
@@ -90,9 +92,6 @@ class RowLists {
   static constexpr int terms_of(int level) noexcept {
     return kDepth > 4 && level == kLevels - 1 ? kDepth / 2 : depth_of(level);
   }
-
-  // Leaf i is the row that ends in lane i of the joins' order.
-  static int row_of_leaf(int leaf) noexcept { return leaf % kLeaves * 4 + leaf / kLeaves; }
 
   /// What changes from row to row, in registers: stores of values may not change it.
   struct Walk {
@@ -113,7 +112,7 @@ class RowLists {
   [[gnu::always_inline]] inline auto node(int leaf, Walk& walk) noexcept {
     if constexpr (kLevel == 0) {
       if (fetch_.x != nullptr) fetch_.row(leaf);
-      return list_of_row<kOneChunk>(x_ + row_of_leaf(leaf) * row_stride_, walk);
+      return list_of_row<kOneChunk>(x_ + leaf * row_stride_, walk);
     } else {
       const auto a = node<kLevel - 1, kOneChunk>(leaf, walk);
       const auto b = node<kLevel - 1, kOneChunk>(leaf + (1 << (kLevel - 1)), walk);
@@ -141,32 +140,31 @@ class RowLists {
   template <bool kOneChunk>
   [[gnu::always_inline]] inline Leaf list_of_row(const float* x, Walk& walk) noexcept {
     walk.ahead.fetch((kOneChunk ? kChunk : num_columns_) / 2);
-    if constexpr (kOneChunk) return chunk<true>(x, 0, walk.finite);
-    Leaf list = next_chunk(x, 0, walk.finite);
+    if constexpr (kOneChunk) return chunk<true>(x, 0, walk);
+    Leaf list = next_chunk(x, 0, walk);
     for (int begin = kChunk; begin < num_columns_; begin += kChunk) {
-      const Leaf next = next_chunk(x, begin, walk.finite);
+      const Leaf next = next_chunk(x, begin, walk);
       list = merged<V, terms_of(0), depth_of(0)>(list, next);
     }
     return list;
   }
 
-  [[gnu::always_inline]] inline Leaf next_chunk(const float* x, int begin,
-                                                Floats& finite) noexcept {
-    return num_columns_ - begin >= kChunk ? chunk<true>(x, begin, finite)
-                                          : chunk<false>(x, begin, finite);
+  [[gnu::always_inline]] inline Leaf next_chunk(const float* x, int begin, Walk& walk) noexcept {
+    return num_columns_ - begin >= kChunk ? chunk<true>(x, begin, walk)
+                                          : chunk<false>(x, begin, walk);
   }
 
   template <bool kWhole>
-  [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin, Floats& finite) noexcept {
+  [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin, Walk& walk) noexcept {
     Floats sorted[kRegisters];
 #pragma GCC unroll 8
     for (int i = 0; i < kRegisters; ++i) {
       const int at = begin + i * V::kLanes;
       const Floats v = kWhole ? V::load(x + at) : V::load_first(x + at, num_columns_ - at);
-      if (!kIntoL1 && i * V::kLanes % 16 == 0) __builtin_prefetch(x + V::kLanes * row_stride_ + at);
+      if (at % 16 == 0 && (kWhole || at < num_columns_)) walk.ahead.read(x + at);
       // Column 0 leaves an infinity as it is, and makes one of some NaN. Padding is larger than an
       // infinity below 0.
-      if (!kWhole || i == 0) finite = V::multiply_add(v, V::zero(), finite);
+      if (!kWhole || i == 0) walk.finite = V::multiply_add(v, V::zero(), walk.finite);
       sorted[i] = keys_.of(v, at);
     }
     sort_falling<V>(sorted);
@@ -269,8 +267,8 @@ std::int64_t select_rows(const TopkArgs& args, std::int64_t row, int count, One&
   unsigned unclear[kBlockRows / V::kLanes];
   Chosen<kDepth> chosen;
   ValueFetch<kDepth> fetch{.k = args.k, .num_chosen = args.num_chosen, .chosen = &chosen};
-  Ahead<RowLists<V, kDepth, kRegisters>::kIntoL1> ahead(args.x + (row + count) * args.row_stride,
-                                                        count * args.row_stride);
+  Ahead<RowLists<V, kDepth, kRegisters>::kIntoL1> ahead(args, row, count,
+                                                        V::kLanes * args.row_stride);
   const NanWatch nan;
   for (int r = 0; r < count; r += V::kLanes) {
     unclear[r / V::kLanes] = choose_rows<V, kDepth, kRegisters>(args, row + r, r, ahead, fetch);

@@ -35,8 +35,8 @@ struct Result {
   std::vector<std::int32_t> num_chosen;
 };
 
-Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.0f,
-           const TopkShare* share = nullptr) {
+Result run(const TopkVariant& variant, const Rows& rows, int k, float scale, const TopkShare* share,
+           bool in_order) {
   const auto n = static_cast<std::size_t>(rows.num_rows);
   Result out{0,
              std::vector<std::int32_t>(n * static_cast<std::size_t>(k), -7),
@@ -46,7 +46,20 @@ Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.
              std::vector<std::int32_t>(static_cast<std::size_t>(rows.num_columns), 3)};
   out.rows_done = variant.topk({rows.x.data(), rows.row_stride, rows.num_rows, rows.num_columns, k,
                                 scale, out.index.data(), out.weight.data(), out.max.data(),
-                                out.sum.data(), share, out.num_chosen.data()});
+                                out.sum.data(), share, out.num_chosen.data(), in_order});
+  return out;
+}
+
+// Whichever way memory is fetched, the result is the same.
+Result run(const TopkVariant& variant, const Rows& rows, int k, float scale = 1.0f,
+           const TopkShare* share = nullptr) {
+  Result out = run(variant, rows, k, scale, share, false);
+  const Result in_order = run(variant, rows, k, scale, share, true);
+  EXPECT_EQ(out.rows_done, in_order.rows_done) << name_of(variant.isa);
+  const auto done = static_cast<std::size_t>(std::min(out.rows_done, in_order.rows_done));
+  for (std::size_t i = 0; i < done * static_cast<std::size_t>(k); ++i) {
+    EXPECT_EQ(out.index[i], in_order.index[i]) << name_of(variant.isa) << " element " << i;
+  }
   return out;
 }
 

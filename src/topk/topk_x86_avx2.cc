@@ -74,6 +74,10 @@ struct Vector {
     return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
   }
 
+  /// What the joins made of rows 0, 1, ..., whose lanes hold rows 0, 2, 4, 6, 1, ...
+  static Floats in_row_order(Floats v) noexcept {
+    return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
   template <int kLevel>
   static Floats low(Floats a, Floats b) noexcept {
     if constexpr (kLevel == 1) return _mm256_permute2f128_ps(a, b, 0x20);

@@ -100,6 +100,11 @@ struct Vector {
   }
   static bool all_finite(Floats a) noexcept { return reaches(subtract(a, a), zero()) == 0xffff; }
 
+  /// What the joins made of rows 0, 1, ..., whose lanes hold rows 0, 4, 8, 12, 1, 5, ...
+  static Floats in_row_order(Floats v) noexcept {
+    const __m512i lanes = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_ps(lanes, v);
+  }
   template <int kLevel>
   static Floats low(Floats a, Floats b) noexcept {
     if constexpr (kLevel == 1) return _mm512_shuffle_f32x4(a, b, 0x44);
