@@ -11,19 +11,27 @@
 // register of sums.
 //
 // Registers: 4 rows by 16 columns (a line of codes) in 8 sums of 16 bits, 2 of codes and 2 of their
-// halves, 1 broadcast. A group's lines of the first 16 columns, then of the others; what they add
-// up to waits in acc, in L1, since 4 rows leave no registers for it.
+// halves, 1 broadcast; up to 2 rows by 32 columns in as many sums. A group's lines of the first 16
+// columns, then of the others; what they add up to waits in acc, in L1, since there are no
+// registers left for it.
 //
 // GCC 12 must be kept from reordering the additions: it forms all products of 32 of depth first and
-// spills them, and takes a division by the group's size out of no loop. Zen 4, weights in L2,
-// groups of 32, of the time of that, 8 columns over the whole depth before the next: 1, 2, 3, 4, 8
-// rows 0.63, 0.52, 0.57, 0.55, 0.54.
+// spills them. Zen 4, weights in L2, groups of 32, of the time of that, 8 columns over the whole
+// depth before the next: 1, 2, 3, 4, 8 rows 0.57, 0.54, 0.53, 0.55, 0.55; it does some 3 vector
+// instructions a cycle, as loops of nothing else do there.
 //
-// Where memory is read best in order (CpuFeatures::reads_in_order) the next stripe is fetched into
-// L2 line by line. Zen 4, depth 2048, 1, 2, 3, 4, 5 rows: of a plain read by two threads where they
-// get 35 GB/s 0.86, 0.91, 0.90, 0.82, 0.63 (before 0.70, 0.60, 0.49, 0.40, 0.33), by one, that gets
-// 30, 0.77, 0.75, 0.58, 0.46, 0.35 (0.49, 0.36, 0.28, 0.23, 0.18). Not fetched 1 and 2 rows take
-// 1.4 to 1.9 times as long; codes prefetched into L1, too, as it is.
+// Where memory is read best in order (CpuFeatures::reads_in_order) one or two rows take a stripe as
+// it lies, scales first (quant_int4_x86_avx512_bf16.cc), and fetch the beginning of the next one;
+// more fetch it all into L2 line by line. Zen 4, depth 2048, groups of 32, of a plain read by two
+// threads where they get 35 GB/s, and by one, that gets 32:
+//
+//   rows                                1           2           3           4           5
+//   8 columns over the whole depth      0.59  0.38  0.46  0.30  0.49  0.25  0.40  0.21  0.33  0.18
+//   the next stripe fetched             0.88  0.80  0.90  0.76  0.92  0.56  0.82  0.44  0.63  0.35
+//   as it lies, 16 columns at a time    0.96  0.91  0.66  0.40
+//     32 columns at a time              0.97  0.93  0.92  0.77  0.92  0.59
+//
+// The last of 3 rows with groups of 128: 0.88 where fetching gets 0.92.
 
 namespace switchyard::gemm {
 namespace {
@@ -32,6 +40,7 @@ constexpr int kBlockRows = 4;
 constexpr std::int64_t kRun = 32;   // depth that 16 bits hold
 constexpr std::int64_t kLine = 64;  // bytes: 16 columns, 8 of depth; and the scales of a group
 constexpr std::int64_t kRunBytes = kRun * kStripeColumns / 2;
+constexpr std::int64_t kPlainRows = 2, kFirstLines = 32;  // see above
 
 inline __m256i four_of_depth(const std::int8_t* a) noexcept {
   std::int32_t word;
@@ -81,13 +90,13 @@ struct Nothing {
   inline void half_run() noexcept {}
 };
 
-// Minus what zero points add to a group's sums, of 16 columns: as words, since both factors fit and
-// the upper halves of the points are 0.
-template <int rows, bool zero_points>
+// Minus what zero points add to a group's sums: as words, since both factors fit and the upper
+// halves of the points are 0.
+template <int rows, int vectors, bool zero_points>
 inline void begin_sums(const std::int32_t* sums, std::int64_t stride, const std::byte* zeros,
-                       __m256i (&sum)[rows][2]) noexcept {
-#pragma GCC unroll 2
-  for (int v = 0; v < 2; ++v) {
+                       __m256i (&sum)[rows][vectors]) noexcept {
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
     const __m256i zero =
         zero_points
             ? _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(zeros + v * 8)))
@@ -101,41 +110,48 @@ inline void begin_sums(const std::int32_t* sums, std::int64_t stride, const std:
   }
 }
 
-// Adds the products of 32 of depth of 16 columns.
-template <int rows>
+// Adds the products of 32 of depth.
+template <int rows, int vectors>
 inline void add_products(const std::byte* codes, const std::int8_t* a, std::int64_t stride,
-                         __m256i (&sum)[rows][2]) noexcept {
+                         __m256i (&sum)[rows][vectors]) noexcept {
   const __m256i low_half = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-  __m256i sum16[rows][2];
+  __m256i sum16[rows][vectors];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i, codes += 2 * kLine) {
-    const __m256i first = load(codes), second = load(codes + 32);
 #pragma GCC unroll 2
     for (int n = 0; n < 2; ++n) {
-      const __m256i u = _mm256_and_si256(_mm256_srli_epi16(first, 4 * n), low_half);
-      const __m256i v = _mm256_and_si256(_mm256_srli_epi16(second, 4 * n), low_half);
+      __m256i u[vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        u[v] = _mm256_and_si256(_mm256_srli_epi16(load(codes + v * 32), 4 * n), low_half);
+      }
 #pragma GCC unroll 4
       for (int r = 0; r < rows; ++r) {
         const __m256i x = four_of_depth(a + r * stride + i * 8 + n * 4);
-        const __m256i p = _mm256_maddubs_epi16(u, x), q = _mm256_maddubs_epi16(v, x);
-        sum16[r][0] = i + n == 0 ? p : _mm256_add_epi16(sum16[r][0], p);
-        sum16[r][1] = i + n == 0 ? q : _mm256_add_epi16(sum16[r][1], q);
-        __asm__("" : "+x"(sum16[r][0]), "+x"(sum16[r][1]));  // or GCC 12 reorders them, and spills
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+          const __m256i p = _mm256_maddubs_epi16(u[v], x);
+          sum16[r][v] = i + n == 0 ? p : _mm256_add_epi16(sum16[r][v], p);
+          __asm__("" : "+x"(sum16[r][v]));  // or GCC 12 reorders them, and spills
+        }
       }
     }
   }
 #pragma GCC unroll 4
   for (int r = 0; r < rows; ++r) {
-    sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(sum16[r][0], ones));
-    sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(sum16[r][1], ones));
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      sum[r][v] = _mm256_add_epi32(sum[r][v], _mm256_madd_epi16(sum16[r][v], ones));
+    }
   }
 }
 
-// acc += scales * sums, of 16 columns.
-template <int rows>
-inline void fold(const __m256i (&sum)[rows][2], const std::byte* scales, float* acc) noexcept {
-#pragma GCC unroll 2
-  for (int v = 0; v < 2; ++v) {
+// acc += scales * sums.
+template <int rows, int vectors>
+inline void fold(const __m256i (&sum)[rows][vectors], const std::byte* scales,
+                 float* acc) noexcept {
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
     const __m256 scale =
         _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + v * 16)));
 #pragma GCC unroll 4
@@ -149,6 +165,7 @@ inline void fold(const __m256i (&sum)[rows][2], const std::byte* scales, float* 
 
 template <int rows, bool zero_points, class Ahead>
 inline void int4_rows(const QuantArgs& q, std::int64_t row, Ahead ahead) noexcept {
+  constexpr int vectors = rows <= kPlainRows ? 4 : 2;
   const std::int64_t begin = q.k_begin / q.group;
   const std::int8_t* a = q.panel + row * q.panel_stride + q.k_begin;
   const std::int32_t* sums = q.row_sums + row * q.sums_stride + begin;
@@ -162,14 +179,16 @@ inline void int4_rows(const QuantArgs& q, std::int64_t row, Ahead ahead) noexcep
   }
   for (std::int64_t k = q.k_begin; k < q.k_end; k += q.group) {
     ahead.group();
-    for (int half = 0; half < 2; ++half) {
-      __m256i sum[rows][2];
-      begin_sums<rows, zero_points>(sums, q.sums_stride, zeros + half * 16, sum);
+    for (int half = 0; half < 4 / vectors; ++half) {
+      __m256i sum[rows][vectors];
+      begin_sums<rows, vectors, zero_points>(sums, q.sums_stride, zeros + half * 16, sum);
       for (std::int64_t i = 0; i < q.group; i += kRun) {
         ahead.half_run();
-        add_products<rows>(codes + i / kRun * kRunBytes + half * kLine, a + i, q.panel_stride, sum);
+        if (vectors == 4) ahead.half_run();
+        add_products<rows, vectors>(codes + i / kRun * kRunBytes + half * kLine, a + i,
+                                    q.panel_stride, sum);
       }
-      fold<rows>(sum, scales + half * 32, acc + half * 16);
+      fold<rows, vectors>(sum, scales + half * 32, acc + half * 16);
     }
     codes += q.group / kRun * kRunBytes, a += q.group, ++sums, scales += kLine, zeros += kLine / 2;
   }
@@ -188,8 +207,22 @@ inline void int4_block(const QuantArgs& q, std::int64_t row, int rows, Ahead ahe
   kBlocks[rows - 1](q, row, ahead);
 }
 
+// One or two rows of a stripe in the order it lies in, which the hardware's prefetchers follow: its
+// scales into L1, then the codes. They stop at its end; the lines fetched there keep memory busy.
+template <bool zero_points>
+inline void stripe_as_it_lies(const QuantArgs& q) noexcept {
+  const std::byte* codes = q.stripe + Int4Stripe(q).codes;
+  for (const std::byte* line = q.stripe; line < codes; line += kLine) {
+    static_cast<void>(*static_cast<const volatile std::byte*>(line));
+  }
+  int4_block<zero_points>(q, 0, static_cast<int>(q.rows), Nothing{});
+  if (q.next == nullptr) return;
+  for (std::int64_t i = 0; i < kFirstLines; ++i) __builtin_prefetch(q.next + i * kLine, 0, 3);
+}
+
 template <bool zero_points>
 inline void all_rows(const QuantArgs& q) noexcept {
+  if (q.in_order && q.rows <= kPlainRows) return stripe_as_it_lies<zero_points>(q);
   const std::int64_t blocks = (q.rows + kBlockRows - 1) / kBlockRows;
   const std::int64_t half_runs = 2 * ((q.k_end - q.k_begin) / kRun);
   Prefetcher prefetcher(q.in_order ? PrefetchPairs{} : q.prefetch, blocks * half_runs);
