@@ -223,6 +223,7 @@ TEST(QuantKernel, VariantsGiveTheExactSums) {
     for (const KernelCase& c : {KernelCase{options, 1, 64, 4096},
                                 {options, 5, 300, 4096},
                                 {options, 2, 640, 4096},
+                                {options, 2, 500, 256},
                                 {options, 3, 1300, 640},
                                 {options, 4, 900, 4096},
                                 {options, 6, 512, 4096},
