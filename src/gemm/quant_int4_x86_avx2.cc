@@ -63,8 +63,9 @@ class NextStripe {
     for (; line_ < due_; line_ += kLine) __builtin_prefetch(line_, 0, 2);
     due_ += group_bytes_;
   }
-  inline void half_run() noexcept {
-    for (int i = 0; i < 4; ++i, line_ += kLine) __builtin_prefetch(line_, 0, 2);
+  inline void line() noexcept {
+    __asm__ volatile("prefetcht1 %0" : : "m"(*line_));
+    line_ += kLine;
   }
 
  private:
@@ -78,7 +79,7 @@ class Spread {
  public:
   explicit Spread(Prefetcher& prefetcher) noexcept : prefetcher_(prefetcher) {}
   inline void group() noexcept {}
-  inline void half_run() noexcept { prefetcher_.step(); }
+  inline void line() noexcept { prefetcher_.step(); }
 
  private:
   Prefetcher& prefetcher_;
@@ -87,7 +88,7 @@ class Spread {
 // ... or nothing.
 struct Nothing {
   inline void group() noexcept {}
-  inline void half_run() noexcept {}
+  inline void line() noexcept {}
 };
 
 // Minus what zero points add to a group's sums: as words, since both factors fit and the upper
@@ -111,15 +112,16 @@ inline void begin_sums(const std::int32_t* sums, std::int64_t stride, const std:
 }
 
 // Adds the products of 32 of depth.
-template <int rows, int vectors>
+template <int rows, int vectors, class Ahead>
 inline void add_products(const std::byte* codes, const std::int8_t* a, std::int64_t stride,
-                         __m256i (&sum)[rows][vectors]) noexcept {
+                         __m256i (&sum)[rows][vectors], Ahead& ahead) noexcept {
   const __m256i low_half = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   __m256i sum16[rows][vectors];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i, codes += 2 * kLine) {
 #pragma GCC unroll 2
     for (int n = 0; n < 2; ++n) {
+      if (n < vectors / 2) ahead.line();
       __m256i u[vectors];
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
@@ -132,7 +134,7 @@ inline void add_products(const std::byte* codes, const std::int8_t* a, std::int6
         for (int v = 0; v < vectors; ++v) {
           const __m256i p = _mm256_maddubs_epi16(u[v], x);
           sum16[r][v] = i + n == 0 ? p : _mm256_add_epi16(sum16[r][v], p);
-          __asm__("" : "+x"(sum16[r][v]));  // or GCC 12 reorders them, and spills
+          __asm__ volatile("" : "+x"(sum16[r][v]));  // see above
         }
       }
     }
@@ -183,10 +185,8 @@ inline void int4_rows(const QuantArgs& q, std::int64_t row, Ahead ahead) noexcep
       __m256i sum[rows][vectors];
       begin_sums<rows, vectors, zero_points>(sums, q.sums_stride, zeros + half * 16, sum);
       for (std::int64_t i = 0; i < q.group; i += kRun) {
-        ahead.half_run();
-        if (vectors == 4) ahead.half_run();
         add_products<rows, vectors>(codes + i / kRun * kRunBytes + half * kLine, a + i,
-                                    q.panel_stride, sum);
+                                    q.panel_stride, sum, ahead);
       }
       fold<rows, vectors>(sum, scales + half * 32, acc + half * 16);
     }
@@ -224,8 +224,8 @@ template <bool zero_points>
 inline void all_rows(const QuantArgs& q) noexcept {
   if (q.in_order && q.rows <= kPlainRows) return stripe_as_it_lies<zero_points>(q);
   const std::int64_t blocks = (q.rows + kBlockRows - 1) / kBlockRows;
-  const std::int64_t half_runs = 2 * ((q.k_end - q.k_begin) / kRun);
-  Prefetcher prefetcher(q.in_order ? PrefetchPairs{} : q.prefetch, blocks * half_runs);
+  const std::int64_t lines = (q.k_end - q.k_begin) / 4;
+  Prefetcher prefetcher(q.in_order ? PrefetchPairs{} : q.prefetch, blocks * lines);
   int rows = 0;
   for (std::int64_t row = 0, left = blocks; left > 0; row += rows, --left) {
     rows = static_cast<int>((q.rows - row + left - 1) / left);  // even blocks

@@ -15,14 +15,21 @@
 //
 // GCC 12 must be kept from reordering the additions: it forms all products of 32 of depth first and
 // spills them. Zen 4, weights in L2, of the time of halves of codes with such spills, 1, 2, 3, 4, 8
-// rows: halves without spills 0.86, 0.74, 0.71, 0.82, 0.82; this 0.63, 0.60, 0.57, 0.54, 0.54, 80%
-// of four vector instructions a cycle.
+// rows: halves without spills 0.86, 0.74, 0.71, 0.82, 0.82; this 0.63, 0.60, 0.57, 0.54, 0.54: some
+// 3.2 vector instructions a cycle, as loops of nothing else do there.
 //
 // Where memory is read best in order (CpuFeatures::reads_in_order) that is all the fetching one or
-// two rows need; from three on the products are the limit, and codes are fetched into L2 8 KiB
-// ahead. Zen 4, depth 2048, one thread, 1, 2, 3, 4, 6 rows: of a plain read 0.91, 0.80, 0.66, 0.54,
-// 0.37 (before 0.85, 0.64, 0.43, 0.32, 0.21); all fetched so 0.65, 0.59, then the same; none, from
-// three rows on, 0.54, 0.41, 0.27; 4, 16 and 32 KiB ahead are the same or slower.
+// two rows need; from three on products take longer, and codes are fetched into L2 8 KiB ahead. A
+// line at a time: GCC 12 put eight prefetches in a row, which wait for each other. Zen 4, depth
+// 2048, of a plain read by one thread, that gets 31 GB/s, and by two where they get 34:
+//
+//   rows                       1           2           3           4           5
+//   halves, with spills        0.85  0.92  0.67  0.90  0.46  0.75  0.34  0.57        0.41
+//   this, nothing fetched      0.91  0.94  0.82  0.92  0.54  0.68  0.41  0.56        0.52
+//     by eight lines           0.65  0.85  0.59  0.84  0.55  0.81  0.54  0.80        0.59
+//     by one                               0.84  0.91  0.74  0.90  0.59  0.88        0.73
+//
+// 4, 16 and 32 KiB ahead are the same or slower.
 
 namespace switchyard::gemm {
 namespace {
@@ -71,7 +78,7 @@ class CodesAhead {
       line_ = q_.next + beyond * kStripeColumns;
   }
   inline void line() noexcept {
-    __builtin_prefetch(line_, 0, 2);
+    __asm__ volatile("prefetcht1 %0" : : "m"(*line_));
     line_ += kLine;
   }
 
@@ -106,7 +113,7 @@ inline void add_products(__m256i first, __m256i second, const std::int16_t* word
     const __m256i x = words_of_depth(words + r * kPass);
     sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(first, x));
     sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(second, x));
-    __asm__("" : "+x"(sum[r][0]), "+x"(sum[r][1]));  // or GCC 12 reorders additions, and spills
+    __asm__ volatile("" : "+x"(sum[r][0]), "+x"(sum[r][1]));  // see above
   }
 }
 
