@@ -71,11 +71,13 @@ class CodesAhead {
   explicit CodesAhead(const QuantArgs& q) noexcept : q_(q) {}
   inline void step(std::int64_t k) noexcept {
     const std::int64_t ahead = k + kAhead, beyond = ahead - q_.k_end + q_.k_begin;
-    line_ = q_.stripe + k * kStripeColumns;  // costs nothing
-    if (ahead < q_.k_end)
+    if (ahead < q_.k_end) {
       line_ = q_.stripe + ahead * kStripeColumns;
-    else if (q_.next != nullptr && beyond < q_.k_end)
+    } else if (q_.next != nullptr && beyond < q_.k_end) {
       line_ = q_.next + beyond * kStripeColumns;
+    } else {
+      line_ = q_.stripe + k * kStripeColumns;  // costs nothing
+    }
   }
   inline void line() noexcept {
     __asm__ volatile("prefetcht1 %0" : : "m"(*line_));
