@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/context.h"
+#include "base/cpu.h"
 #include "cuda/device_layout.h"
 #include "cuda/gpu.h"
 #include "plan/counts.h"
@@ -163,8 +164,19 @@ void place_all_tokens(const Placing& p, std::int64_t first, std::int64_t last, D
       token_of_row[row_of_assignment[a]] = static_cast<std::int32_t>(t);
     }
   }
+}
+
+void copy_weights(const Routing& routing, std::int64_t first, std::int64_t last,
+                  DispatchPlan& plan) {
+  const std::int64_t begin = routing.token_begin[first], end = routing.token_begin[last];
   std::copy(routing.weight.begin() + begin, routing.weight.begin() + end,
             plan.weight_of_assignment.begin() + begin);
+}
+
+void copy_begins(const Routing& routing, std::int64_t first, std::int64_t last,
+                 DispatchPlan& plan) {
+  std::copy(routing.token_begin.begin() + first + 1, routing.token_begin.begin() + last + 1,
+            plan.token_begin.begin() + first + 1);
 }
 
 /// Fetches [begin, end) for writing. One store after the other to as many places as there are
@@ -187,7 +199,39 @@ template <class T>
   expect_writes(plan.token_begin.data() + first, plan.token_begin.data() + last);
 }
 
+/// Loads a line after the other of a thread's share of the rows, whoever will write them: memory
+/// that is best read in order (CpuFeatures::reads_in_order) then gives them three times as fast as
+/// to prefetches of the rows the thread will write. In asm, since others may be writing there by
+/// now; what is loaded is not looked at. With copies as passes of their own, Zen 4, of the time of
+/// a plan: K = 8 0.69 to 0.78, K = 2 0.83 to 0.95.
+inline void read_share_of_rows(const DispatchPlan& plan, std::int64_t range, std::int64_t ranges) {
+  const std::int32_t* row = plan.token_of_row.data() + plan.num_rows() * range / ranges;
+  const std::int32_t* end = plan.token_of_row.data() + plan.num_rows() * (range + 1) / ranges;
+  constexpr std::int64_t kLine = 64 / sizeof(std::int32_t);
+  for (; row < end; row += kLine) {
+#ifdef __x86_64__
+    __asm__ volatile("testb $0, %0" : : "m"(*row) : "cc");
+#endif
+  }
+}
+
 using TokensPlaced = std::function<void(std::int64_t begin, std::int64_t end)>;
+
+/// Where the rows of a range of tokens begin, for each expert; fetches those rows where asked to.
+void begin_range(const Ranking& ranking, std::int64_t range, bool fetch, std::int64_t* next,
+                 DispatchPlan& plan) {
+  const std::int64_t num_experts = plan.num_experts;
+  const std::int32_t* base = ranking.base.data() + range * num_experts;
+  const bool is_last = range == ranking.ranges.count - 1;
+  for (std::int64_t e = 0; e < num_experts; ++e) {
+    next[e] = plan.expert_begin[e] + base[e];
+    if (!fetch) continue;
+    const std::int64_t rows = plan.expert_rows[e];
+    const std::int64_t end = std::min<std::int64_t>(rows, is_last ? rows : base[num_experts + e]);
+    expect_writes(plan.token_of_row.data() + next[e],
+                  plan.token_of_row.data() + plan.expert_begin[e] + end);
+  }
+}
 
 // Turns places among an expert's assignments into rows.
 void place_assignments(Context& context, const Routing& routing, const PlanOptions& options,
@@ -195,6 +239,7 @@ void place_assignments(Context& context, const Routing& routing, const PlanOptio
   const TokenRanges ranges = ranking.ranges;
   const std::int64_t num_experts = routing.num_experts;
   const bool is_simple = ranking.rank.empty() && options.capacity_factor == 0;
+  const bool in_order = cpu_features().reads_in_order && !placed;
   const std::int64_t at_once = placed ? kTokensPlacedAtOnce : kTokensInL1;
   Arena::Scope scope(arena_of(context));
   // Whole cache lines a range, and the threads that counted a range place it.
@@ -205,32 +250,28 @@ void place_assignments(Context& context, const Routing& routing, const PlanOptio
   if (placed) std::ranges::copy(routing.token_begin, plan.token_begin.begin());
   const auto place_range = [&](std::int64_t range) {
     std::int64_t* next = next_of_ranges.data() + range * stride;
-    const std::int32_t* base = ranking.base.data() + range * num_experts;
-    const bool is_last = range == ranges.count - 1;
-    for (std::int64_t e = 0; e < num_experts; ++e) {
-      next[e] = plan.expert_begin[e] + base[e];
-      const std::int64_t rows = plan.expert_rows[e];
-      const std::int64_t end = std::min<std::int64_t>(rows, is_last ? rows : base[num_experts + e]);
-      expect_writes(plan.token_of_row.data() + next[e],
-                    plan.token_of_row.data() + plan.expert_begin[e] + end);
-    }
+    const std::int64_t begin = ranges.begin(range), end = ranges.end(range);
+    begin_range(ranking, range, !in_order, next, plan);
     const Placing placing{routing, options, ranking.rank.empty() ? nullptr : ranking.rank.data(),
                           next};
-    const std::int64_t end = ranges.end(range);
-    for (std::int64_t first = ranges.begin(range); first < end; first += at_once) {
+    if (in_order) {
+      read_share_of_rows(plan, range, ranges.count);
+      if (is_simple) copy_weights(routing, begin, end, plan);
+      copy_begins(routing, begin, end, plan);
+    }
+    for (std::int64_t first = begin; first < end; first += at_once) {
       const std::int64_t last = std::min(end, first + at_once);
-      if (!placed) expect_tokens(routing, last, std::min(end, last + at_once), plan);
+      if (!placed && !in_order) {
+        expect_tokens(routing, last, std::min(end, last + at_once), plan);
+        copy_begins(routing, first, last, plan);
+      }
       if (is_simple) {
         place_all_tokens(placing, first, last, plan);
+        if (!in_order) copy_weights(routing, first, last, plan);
       } else {
         place_tokens(placing, first, last, plan);
       }
-      if (placed) {
-        placed(first, last);
-      } else {
-        std::copy(routing.token_begin.begin() + first + 1, routing.token_begin.begin() + last + 1,
-                  plan.token_begin.begin() + first + 1);
-      }
+      if (placed) placed(first, last);
     }
   };
   pool_of(context).for_ranges(ranges.count, 1, [&](std::int64_t begin, std::int64_t end, int) {
