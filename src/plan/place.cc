@@ -110,7 +110,7 @@ template <class T>
 /// memory is best read in order (CpuFeatures::reads_in_order) that brings them sooner than
 /// prefetches of the rows the thread will write. In asm, since others may be writing there by now;
 /// what is loaded is not looked at. With copies as passes of their own, Zen 4, of the time of a
-/// plan: K = 8 0.69 to 0.78, K = 2 0.83 to 0.95; by prefetches in the same order nothing is gained.
+/// plan: K = 8 0.68 to 0.78, K = 2 0.76 to 0.98; by prefetches in the same order nothing is gained.
 inline void read_share_of_rows(const DispatchPlan& plan, std::int64_t range, std::int64_t ranges) {
   const std::int32_t* row = plan.token_of_row.data() + plan.num_rows() * range / ranges;
   const std::int32_t* end = plan.token_of_row.data() + plan.num_rows() * (range + 1) / ranges;

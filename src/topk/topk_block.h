@@ -20,8 +20,8 @@ namespace {
 /// where it does not, 1% slower.
 ///
 /// In order (CpuFeatures::reads_in_order): each line read asks for the one 12 KiB after it into L2,
-/// as rows are read in the order they lie in. Zen 4, of the time of the eight streams: k = 2 0.73
-/// to 0.86, k = 8 0.86 to 0.95. 4 and 16 KiB ahead are as good; not asking at all takes as long for
+/// as rows are read in the order they lie in. Zen 4, of the time of the eight streams: k = 2 0.70
+/// to 0.87, k = 8 0.88 to 0.97. 4 and 16 KiB ahead are as good; not asking at all takes as long for
 /// k = 2 and 1.15 to 1.3 times as long for k = 8.
 template <bool kIntoL1>
 class Ahead {
