@@ -40,7 +40,6 @@ constexpr int kBlockRows = 4;
 constexpr std::int64_t kRun = 32;   // depth that 16 bits hold
 constexpr std::int64_t kLine = 64;  // bytes: 16 columns, 8 of depth; and the scales of a group
 constexpr std::int64_t kRunBytes = kRun * kStripeColumns / 2;
-constexpr std::int64_t kPlainRows = 2, kFirstLines = 32;  // see above
 
 inline __m256i four_of_depth(const std::int8_t* a) noexcept {
   std::int32_t word;
@@ -52,26 +51,15 @@ inline __m256i load(const std::byte* from) noexcept {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
 }
 
-// What is fetched beside a block of rows: the next stripe into L2 line by line as it lies, ...
+// What is fetched beside a block of rows: the next stripe into L2, ...
 class NextStripe {
  public:
-  explicit NextStripe(const QuantArgs& q) noexcept
-      : group_bytes_(q.group * 16 + kLine + (q.zero_points ? kLine / 2 : 0)),
-        due_((q.next != nullptr ? q.next : q.stripe) + q.k_begin / q.group * group_bytes_),
-        line_(due_) {}
-  inline void group() noexcept {
-    for (; line_ < due_; line_ += kLine) __builtin_prefetch(line_, 0, 2);
-    due_ += group_bytes_;
-  }
-  inline void line() noexcept {
-    __asm__ volatile("prefetcht1 %0" : : "m"(*line_));
-    line_ += kLine;
-  }
+  explicit NextStripe(const QuantArgs& q) noexcept : next_(q) {}
+  inline void group() noexcept { next_.group(); }
+  inline void line() noexcept { __asm__ volatile("prefetcht1 %0" : : "m"(*next_.line())); }
 
  private:
-  std::int64_t group_bytes_;
-  const std::byte* due_;
-  const std::byte* line_;
+  NextInt4Stripe next_;
 };
 
 // ... the caller's part of the next stripes, spread evenly, ...
@@ -167,7 +155,7 @@ inline void fold(const __m256i (&sum)[rows][vectors], const std::byte* scales,
 
 template <int rows, bool zero_points, class Ahead>
 inline void int4_rows(const QuantArgs& q, std::int64_t row, Ahead ahead) noexcept {
-  constexpr int vectors = rows <= kPlainRows ? 4 : 2;
+  constexpr int vectors = rows <= kPlainInt4Rows ? 4 : 2;
   const std::int64_t begin = q.k_begin / q.group;
   const std::int8_t* a = q.panel + row * q.panel_stride + q.k_begin;
   const std::int32_t* sums = q.row_sums + row * q.sums_stride + begin;
@@ -207,22 +195,17 @@ inline void int4_block(const QuantArgs& q, std::int64_t row, int rows, Ahead ahe
   kBlocks[rows - 1](q, row, ahead);
 }
 
-// One or two rows of a stripe in the order it lies in, which the hardware's prefetchers follow: its
-// scales into L1, then the codes. They stop at its end; the lines fetched there keep memory busy.
+// One or two rows of a stripe in the order it lies in, which the hardware's prefetchers follow.
 template <bool zero_points>
 inline void stripe_as_it_lies(const QuantArgs& q) noexcept {
-  const std::byte* codes = q.stripe + Int4Stripe(q).codes;
-  for (const std::byte* line = q.stripe; line < codes; line += kLine) {
-    static_cast<void>(*static_cast<const volatile std::byte*>(line));
-  }
+  load_scales(q);
   int4_block<zero_points>(q, 0, static_cast<int>(q.rows), Nothing{});
-  if (q.next == nullptr) return;
-  for (std::int64_t i = 0; i < kFirstLines; ++i) __builtin_prefetch(q.next + i * kLine, 0, 3);
+  fetch_beginning(q.next);
 }
 
 template <bool zero_points>
 inline void all_rows(const QuantArgs& q) noexcept {
-  if (q.in_order && q.rows <= kPlainRows) return stripe_as_it_lies<zero_points>(q);
+  if (q.in_order && q.rows <= kPlainInt4Rows) return stripe_as_it_lies<zero_points>(q);
   const std::int64_t blocks = (q.rows + kBlockRows - 1) / kBlockRows;
   const std::int64_t lines = (q.k_end - q.k_begin) / 4;
   Prefetcher prefetcher(q.in_order ? PrefetchPairs{} : q.prefetch, blocks * lines);

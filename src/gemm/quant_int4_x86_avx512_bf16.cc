@@ -188,29 +188,20 @@ class Spread {
   Prefetcher& prefetcher_;
 };
 
-// ... or, into L2, the next stripe line by line as it lies, scales before codes: a jump in that
-// order costs as much time as some 10 KiB. Codes come from L2 into L1 eight lines before their use.
+// ... or the next stripe into L2. Codes come from L2 into L1 eight lines before their use.
 class NextStripe {
  public:
-  explicit NextStripe(const QuantArgs& q) noexcept
-      : group_bytes_(q.group * 16 + kLine + (q.zero_points ? kLine / 2 : 0)),
-        due_((q.next != nullptr ? q.next : q.stripe) + q.k_begin / q.group * group_bytes_),
-        line_(due_) {}
-  inline void group() noexcept {
-    for (; line_ < due_; line_ += kLine) __builtin_prefetch(line_, 0, 2);
-    due_ += group_bytes_;
-  }
+  explicit NextStripe(const QuantArgs& q) noexcept : next_(q) {}
+  inline void group() noexcept { next_.group(); }
   inline void lines(const std::byte* codes, std::int64_t) noexcept {
-    for (int i = 0; i < 2; ++i, line_ += kLine) {
-      __builtin_prefetch(line_, 0, 2);
+    for (int i = 0; i < 2; ++i) {
+      __builtin_prefetch(next_.line(), 0, 2);
       __builtin_prefetch(codes + (8 + i) * kLine, 0, 3);
     }
   }
 
  private:
-  std::int64_t group_bytes_;
-  const std::byte* due_;
-  const std::byte* line_;
+  NextInt4Stripe next_;
 };
 
 // ... or nothing.
@@ -317,26 +308,19 @@ inline void int4_block(const QuantArgs& q, std::int64_t row, std::int64_t rows,
   kBlock[rows - 1](q, row, ahead);
 }
 
-constexpr std::int64_t kPlainRows = 2, kFirstLines = 32;
-
-// One or two rows of a stripe in the order it lies in, which the hardware's prefetchers follow: its
-// scales into L1, then the codes. They stop at its end; the lines fetched there keep memory busy.
+// One or two rows of a stripe in the order it lies in, which the hardware's prefetchers follow.
 template <bool kZeroPoints>
 inline void stripe_as_it_lies(const QuantArgs& q) noexcept {
-  const std::byte* codes = q.stripe + Int4Stripe(q).codes;
-  for (const std::byte* line = q.stripe; line < codes; line += kLine) {
-    static_cast<void>(*static_cast<const volatile std::byte*>(line));
-  }
+  load_scales(q);
   q.rows == 1 ? int4_rows<1, kZeroPoints>(q, 0, Nothing{})
               : int4_rows<2, kZeroPoints>(q, 0, Nothing{});
-  if (q.next == nullptr) return;
-  for (std::int64_t i = 0; i < kFirstLines; ++i) __builtin_prefetch(q.next + i * kLine, 0, 3);
+  fetch_beginning(q.next);
 }
 
 // One stripe, its rows in even blocks.
 template <bool kZeroPoints>
 inline void one_stripe(const QuantArgs& q) noexcept {
-  if (q.in_order && q.rows <= kPlainRows) return stripe_as_it_lies<kZeroPoints>(q);
+  if (q.in_order && q.rows <= kPlainInt4Rows) return stripe_as_it_lies<kZeroPoints>(q);
   const std::int64_t blocks = (q.rows + kBlockRows - 1) / kBlockRows;
   const std::int64_t step = (q.rows + blocks - 1) / blocks;
   Prefetcher prefetcher(q.in_order ? PrefetchPairs{} : q.prefetch,
