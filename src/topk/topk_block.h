@@ -10,37 +10,29 @@
 namespace switchyard {
 namespace {
 
-/// Brings what will be read nearer while a block of rows is worked on.
-///
-/// As a rule what comes after the block: as eight streams side by side, since one at a time a core
-/// reads memory at two thirds of what it can, and as evenly as the work allows, since a core waits
-/// for few lines at a time. Making lists only, which is half of the work, took a tenth longer. Into
-/// L1; or into L2 only, from where each line read fetches one of the rows after it: two blocks
-/// overflow an L1, and where working on one takes longer than reading it that is 2% faster, but
-/// where it does not, 1% slower.
-///
-/// In order (CpuFeatures::reads_in_order): each line read asks for the one 12 KiB after it into L2,
-/// as rows are read in the order they lie in. Zen 4, of the time of the eight streams: k = 2 0.70
-/// to 0.87, k = 8 0.88 to 0.97. 4 and 16 KiB ahead are as good; not asking at all takes as long for
-/// k = 2 and 1.15 to 1.3 times as long for k = 8.
+// Who brings what will be read nearer while a block of rows is worked on: one of two, which a
+// kernel is compiled for. To ask for each line which it is took a tenth (k = 8) to a third (k = 2)
+// of the time of rows in L2.
+
+/// What comes after the block: as eight streams side by side, since one at a time a core reads
+/// memory at two thirds of what it can, and as evenly as the work allows, since a core waits for
+/// few lines at a time. Making lists only, which is half of the work, took a tenth longer. Into L1;
+/// or into L2 only, from where each line read fetches one of the rows after it: two blocks overflow
+/// an L1, and where working on one takes longer than reading it that is 2% faster, but where it
+/// does not, 1% slower.
 template <bool kIntoL1>
-class Ahead {
+class AheadInStreams {
  public:
   static constexpr int kStreams = 8;
-  static constexpr int kFloatsInOrder = 3072;
 
-  /// `next_rows`: floats from a row to the one that a line read may fetch a part of into L1.
-  Ahead(const TopkArgs& args, std::int64_t row, int count, std::int64_t next_rows) noexcept
+  /// Of `count` rows from `row` on, `at_once` of which are sorted together.
+  AheadInStreams(const TopkArgs& args, std::int64_t row, int count, int at_once) noexcept
       : at_(reinterpret_cast<const char*>(args.x + (row + count) * args.row_stride)),
         stream_(count * args.row_stride * static_cast<std::int64_t>(sizeof(float)) / kStreams),
-        after_line_(next_rows),
-        in_order_(args.in_order) {
-    if (in_order_) after_line_ = (kFloatsInOrder / args.num_columns + 1) * args.row_stride;
-  }
+        next_rows_(at_once * args.row_stride) {}
 
   /// As much as `num_columns` more of what comes after the block.
   void fetch(int num_columns) noexcept {
-    if (in_order_) return;
     constexpr int kColumnsOfLines = kStreams * 16, kLevel = kIntoL1 ? 3 : 2;
     for (owed_ += num_columns; owed_ >= kColumnsOfLines; owed_ -= kColumnsOfLines, at_ += 64) {
       const char* line = at_;
@@ -49,21 +41,64 @@ class Ahead {
     }
   }
 
-  /// A line of a row is read.
-  void read(const float* line) const noexcept {
-    if (in_order_) {
-      __builtin_prefetch(line + after_line_, 0, 2);
-    } else if (!kIntoL1) {
-      __builtin_prefetch(line + after_line_);
+  /// beside(column, v) goes with reading v from `column` columns after x, a line's first.
+  class Reads {
+   public:
+    Reads(const AheadInStreams& ahead, const float* x) noexcept : next_(x + ahead.next_rows_) {}
+    template <class Floats>
+    void beside(int column, const Floats&) const noexcept {
+      if (!kIntoL1) __builtin_prefetch(next_ + column);
     }
-  }
+
+   private:
+    const float* next_;
+  };
 
  private:
   const char* at_;
-  std::int64_t stream_;      // bytes
-  std::int64_t after_line_;  // floats
-  bool in_order_;
-  int owed_ = 0;  // columns
+  std::int64_t stream_;     // bytes
+  std::int64_t next_rows_;  // floats
+  // Columns. Not an int: stores to args.index would be taken to change it.
+  std::int64_t owed_ = 0;
+};
+
+/// Where memory is best read in order (CpuFeatures::reads_in_order): each line read asks for the
+/// one 12 KiB after it into L2, as rows are read in the order they lie in, and for the one 2 KiB
+/// after it into L1. Zen 4, of the time of the eight streams: k = 2 0.70 to 0.87, k = 8 0.88 to
+/// 0.97; compiled for it and with those into L1 0.95 to 1.01 and 0.87 to 0.94 of that. 4 and 16 KiB
+/// ahead are as good as 12, 1 and 8 KiB not as 2; not asking at all takes as long for k = 2
+/// and 1.15 to 1.3 times as long for k = 8.
+class AheadInOrder {
+ public:
+  AheadInOrder(const TopkArgs& args, std::int64_t, int, int) noexcept
+      : into_l2_(rows_of(3072, args)), into_l1_(rows_of(512, args)) {}
+
+  void fetch(int) noexcept {}
+
+  class Reads {
+   public:
+    Reads(const AheadInOrder& ahead, const float* x) noexcept
+        : far_(x + ahead.into_l2_), near_(x + ahead.into_l1_) {}
+    // The asm keeps reads before what they ask for. GCC let a row's prefetches go first: 1.05 of
+    // the time of k = 2.
+    template <class Floats>
+    void beside(int column, Floats& v) noexcept {
+      asm volatile("" : "+v"(v), "+r"(far_));
+      __builtin_prefetch(far_ + column, 0, 2);
+      __builtin_prefetch(near_ + column, 0, 3);
+    }
+
+   private:
+    const float *far_, *near_;
+  };
+
+ private:
+  // Whole rows, just more than so many floats.
+  static std::int64_t rows_of(int floats, const TopkArgs& args) noexcept {
+    return (floats / args.num_columns + 1) * args.row_stride;
+  }
+
+  std::int64_t into_l2_, into_l1_;  // floats
 };
 
 constexpr int kBlockRows = 64;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "topk/topk_block.h"
 #include "topk/topk_insert.h"
 #include "topk/topk_kernel.h"
@@ -43,16 +45,15 @@ inline int column_mask_of(int num_columns) noexcept {
 }
 
 /// The lists of V::kLanes rows of E columns, in steps of kRegisters registers of a row.
-template <class V, int kDepth, int kRegisters>
+template <class V, int kDepth, int kRegisters, class Ahead>
 class RowLists {
  public:
   using Floats = typename V::Floats;
-  static constexpr bool kIntoL1 = kDepth <= 4;
 
   /// column_mask: 2^n - 1 >= E - 1. `fetch`, of as many rows, runs while these are sorted: right
   /// after their columns are chosen their values would be waited for (0.96 of the time so).
   RowLists(const float* x, std::int64_t row_stride, int num_columns, int column_mask,
-           const ValueFetch<kDepth>& fetch, Ahead<kIntoL1>& ahead) noexcept
+           const ValueFetch<kDepth>& fetch, Ahead& ahead) noexcept
       : x_(x),
         row_stride_(row_stride),
         num_columns_(num_columns),
@@ -93,29 +94,22 @@ class RowLists {
     return kDepth > 4 && level == kLevels - 1 ? kDepth / 2 : depth_of(level);
   }
 
-  /// What changes from row to row, in registers: stores of values may not change it.
-  struct Walk {
-    Ahead<kIntoL1> ahead;
-    Floats finite;
-  };
-
   // kOneChunk: for rows of one, a quarter of the instructions, which come from memory, too.
   template <bool kOneChunk>
   [[gnu::noinline]] void lists_of_part(int leaf, List<V, kDepth>& out) noexcept {
-    Walk walk{ahead_, finite_};
-    out = node<kLevels - 2, kOneChunk>(leaf, walk);
-    ahead_ = walk.ahead;
-    finite_ = walk.finite;
+    Floats finite = finite_;  // in a register
+    out = node<kLevels - 2, kOneChunk>(leaf, finite);
+    finite_ = finite;
   }
 
   template <int kLevel, bool kOneChunk>
-  [[gnu::always_inline]] inline auto node(int leaf, Walk& walk) noexcept {
+  [[gnu::always_inline]] inline auto node(int leaf, Floats& finite) noexcept {
     if constexpr (kLevel == 0) {
       if (fetch_.x != nullptr) fetch_.row(leaf);
-      return list_of_row<kOneChunk>(x_ + leaf * row_stride_, walk);
+      return list_of_row<kOneChunk>(x_ + leaf * row_stride_, finite);
     } else {
-      const auto a = node<kLevel - 1, kOneChunk>(leaf, walk);
-      const auto b = node<kLevel - 1, kOneChunk>(leaf + (1 << (kLevel - 1)), walk);
+      const auto a = node<kLevel - 1, kOneChunk>(leaf, finite);
+      const auto b = node<kLevel - 1, kOneChunk>(leaf + (1 << (kLevel - 1)), finite);
       return joined<kLevel>(a, b);
     }
   }
@@ -138,34 +132,37 @@ class RowLists {
   using Leaf = List<V, depth_of(0)>;
 
   template <bool kOneChunk>
-  [[gnu::always_inline]] inline Leaf list_of_row(const float* x, Walk& walk) noexcept {
-    walk.ahead.fetch((kOneChunk ? kChunk : num_columns_) / 2);
-    if constexpr (kOneChunk) return chunk<true>(x, 0, walk);
-    Leaf list = next_chunk(x, 0, walk);
+  [[gnu::always_inline]] inline Leaf list_of_row(const float* x, Floats& finite) noexcept {
+    ahead_.fetch((kOneChunk ? kChunk : num_columns_) / 2);
+    if constexpr (kOneChunk) return chunk<true>(x, 0, finite);
+    Leaf list = next_chunk(x, 0, finite);
     for (int begin = kChunk; begin < num_columns_; begin += kChunk) {
-      const Leaf next = next_chunk(x, begin, walk);
+      const Leaf next = next_chunk(x, begin, finite);
       list = merged<V, terms_of(0), depth_of(0)>(list, next);
     }
     return list;
   }
 
-  [[gnu::always_inline]] inline Leaf next_chunk(const float* x, int begin, Walk& walk) noexcept {
-    return num_columns_ - begin >= kChunk ? chunk<true>(x, begin, walk)
-                                          : chunk<false>(x, begin, walk);
+  [[gnu::always_inline]] inline Leaf next_chunk(const float* x, int begin,
+                                                Floats& finite) noexcept {
+    return num_columns_ - begin >= kChunk ? chunk<true>(x, begin, finite)
+                                          : chunk<false>(x, begin, finite);
   }
 
   template <bool kWhole>
-  [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin, Walk& walk) noexcept {
+  [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin, Floats& finite) noexcept {
     Floats sorted[kRegisters];
+    x += begin;
+    typename Ahead::Reads reads(ahead_, x);
 #pragma GCC unroll 8
     for (int i = 0; i < kRegisters; ++i) {
-      const int at = begin + i * V::kLanes;
-      const Floats v = kWhole ? V::load(x + at) : V::load_first(x + at, num_columns_ - at);
-      if (at % 16 == 0 && (kWhole || at < num_columns_)) walk.ahead.read(x + at);
+      const int at = i * V::kLanes, left = num_columns_ - begin - at;
+      Floats v = kWhole ? V::load(x + at) : V::load_first(x + at, left);
+      if (at % 16 == 0 && (kWhole || left > 0)) reads.beside(at, v);
       // Column 0 leaves an infinity as it is, and makes one of some NaN. Padding is larger than an
       // infinity below 0.
-      if (!kWhole || i == 0) walk.finite = V::multiply_add(v, V::zero(), walk.finite);
-      sorted[i] = keys_.of(v, at);
+      if (!kWhole || i == 0) finite = V::multiply_add(v, V::zero(), finite);
+      sorted[i] = keys_.of(v, begin + at);
     }
     sort_falling<V>(sorted);
     constexpr int kKept = depth_of(0);
@@ -181,7 +178,7 @@ class RowLists {
   int num_columns_;
   typename V::Keys keys_;
   const ValueFetch<kDepth>& fetch_;
-  Ahead<kIntoL1>& ahead_;
+  Ahead& ahead_;
   Floats finite_ = V::all(1.0f);  ///< in each lane, while all that was read was
 };
 
@@ -200,16 +197,16 @@ template <class V>
 // Chooses for V::kLanes rows from `row` on, which is row `r` of the block, running `fetch` on the
 // way and leaving there what is to be fetched then. Returns a bit for each row in which the choice
 // is not certain; its columns are in range, too.
-template <class V, int kDepth, int kRegisters, bool kIntoL1>
-unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead<kIntoL1>& ahead,
+template <class V, int kDepth, int kRegisters, class Ahead>
+unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead& ahead,
                      ValueFetch<kDepth>& fetch) noexcept {
   using Floats = typename V::Floats;
   Chosen<kDepth>& chosen = *fetch.chosen;
   const int column_mask = column_mask_of(args.num_columns), k = args.k;
   const float* x = args.x + row * args.row_stride;
   List<V, kDepth> list;
-  RowLists<V, kDepth, kRegisters> rows(x, args.row_stride, args.num_columns, column_mask, fetch,
-                                       ahead);
+  RowLists<V, kDepth, kRegisters, Ahead> rows(x, args.row_stride, args.num_columns, column_mask,
+                                              fetch, ahead);
   unsigned unclear = rows.make(list) ? 0 : (1u << V::kLanes) - 1;
   const typename V::Keys keys(column_mask);
   Floats column[kDepth], here = keys.value(list.value[0]);
@@ -234,9 +231,9 @@ unsigned choose_rows(const TopkArgs& args, std::int64_t row, int r, Ahead<kIntoL
 
 // Weighs what was chosen for rows [row, row + count): long after the values were stored one by one,
 // which a vector of them would wait for. kAll: k == kDepth.
-template <class V, int kDepth, bool kAll, bool kIntoL1>
+template <class V, int kDepth, bool kAll, class Ahead>
 void weigh_rows(const TopkArgs& args, std::int64_t row, int count, const Chosen<kDepth>& chosen,
-                Ahead<kIntoL1>& ahead) noexcept {
+                Ahead& ahead) noexcept {
   const int k = kAll ? kDepth : args.k, share_ahead = args.num_columns * V::kLanes / 4 / k;
   for (int r = 0; r < count; r += V::kLanes) {
     const typename V::Floats max = V::load(chosen.value[0] + r), scale = V::all(args.scale);
@@ -262,13 +259,12 @@ void weigh_rows(const TopkArgs& args, std::int64_t row, int count, const Chosen<
 
 // Rows [row, row + count), at most kBlockRows and a multiple of V::kLanes; those that are not
 // certain by one(r), which returns whether it could. Returns the first it could not, or the end.
-template <class V, int kDepth, int kRegisters, class One>
+template <class V, int kDepth, int kRegisters, class Ahead, class One>
 std::int64_t select_rows(const TopkArgs& args, std::int64_t row, int count, One& one) noexcept {
   unsigned unclear[kBlockRows / V::kLanes];
   Chosen<kDepth> chosen;
   ValueFetch<kDepth> fetch{.k = args.k, .num_chosen = args.num_chosen, .chosen = &chosen};
-  Ahead<RowLists<V, kDepth, kRegisters>::kIntoL1> ahead(args, row, count,
-                                                        V::kLanes * args.row_stride);
+  Ahead ahead(args, row, count, V::kLanes);
   const NanWatch nan;
   for (int r = 0; r < count; r += V::kLanes) {
     unclear[r / V::kLanes] = choose_rows<V, kDepth, kRegisters>(args, row + r, r, ahead, fetch);
@@ -294,6 +290,25 @@ std::int64_t select_rows(const TopkArgs& args, std::int64_t row, int count, One&
   return row + count;
 }
 
+/// select_rows with as many registers as the columns want.
+template <class V, int kDepth, class Ahead, class One>
+std::int64_t select_to_depth(const TopkArgs& args, std::int64_t row, int count, One& one) noexcept {
+  if (args.num_columns <= 4 * V::kLanes) {
+    return select_rows<V, kDepth, 4, Ahead>(args, row, count, one);
+  }
+  return select_rows<V, kDepth, 8, Ahead>(args, row, count, one);
+}
+
+/// The same with lists as deep as k wants.
+template <class V, bool kInOrder, class One>
+std::int64_t select_lists(const TopkArgs& args, std::int64_t row, int count, One& one) noexcept {
+  using IntoL1 = std::conditional_t<kInOrder, AheadInOrder, AheadInStreams<true>>;
+  using IntoL2 = std::conditional_t<kInOrder, AheadInOrder, AheadInStreams<false>>;
+  if (args.k <= 2) return select_to_depth<V, 2, IntoL1>(args, row, count, one);
+  if (args.k <= 4) return select_to_depth<V, 4, IntoL1>(args, row, count, one);
+  return select_to_depth<V, kMaxListed, IntoL2>(args, row, count, one);
+}
+
 /// Chooses for all rows, one(r) for those that lists cannot do, and calls done(begin, end) after
 /// some of them. Returns as TopkKernel.
 template <class V, class One, class Done>
@@ -308,17 +323,8 @@ std::int64_t select_all(const TopkArgs& args, One&& one, Done&& done) noexcept {
       if (end == wanted) count_choice(args, row);
     } else {
       wanted = row + count;
-      const bool is_narrow = args.num_columns <= 4 * V::kLanes;
-      if (args.k <= 2) {
-        end = is_narrow ? select_rows<V, 2, 4>(args, row, count, one)
-                        : select_rows<V, 2, 8>(args, row, count, one);
-      } else if (args.k <= 4) {
-        end = is_narrow ? select_rows<V, 4, 4>(args, row, count, one)
-                        : select_rows<V, 4, 8>(args, row, count, one);
-      } else {
-        end = is_narrow ? select_rows<V, kMaxListed, 4>(args, row, count, one)
-                        : select_rows<V, kMaxListed, 8>(args, row, count, one);
-      }
+      end = args.in_order ? select_lists<V, true>(args, row, count, one)
+                          : select_lists<V, false>(args, row, count, one);
     }
     done(row, end);
     if (end < wanted) return end;
