@@ -308,6 +308,22 @@ Ceilings measure_ceilings(Context& context, const MeasureEffort& effort) {
   return out;
 }
 
+void NearestRounds::add_run() {
+  if (!half_rounds_.empty()) half_rounds_.back() += since_;
+  half_rounds_.push_back(since_);
+  since_ = 0;
+}
+
+std::vector<double> NearestRounds::counted(std::span<const double> found) const {
+  std::vector<double> out;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const bool is_last = i + 1 == half_rounds_.size();
+    out.insert(out.end(), half_rounds_[i] + (is_last ? 2 * since_ : 0), found[i]);
+  }
+  if (out.empty()) out.assign(found.begin(), found.end());
+  return out;
+}
+
 struct CeilingProbe::Impl {
   /// Bandwidths of one kind. The first sample finds the best way. Each later one is a run of the
   /// way kept so far, and after it another way is tried, in turn, and kept from then on if it was
@@ -345,12 +361,14 @@ struct CeilingProbe::Impl {
   Context& context;
   std::vector<Bandwidth> bandwidths;
   std::vector<Peak> peaks;
+  NearestRounds rounds = {};
   std::chrono::steady_clock::time_point last = {};
 
   Ceilings over(Ceilings kept, double percent) const {
-    const auto pick = [percent](std::vector<double> samples) {
-      std::sort(samples.begin(), samples.end());
-      return percentile(samples, percent);
+    const auto pick = [&](std::span<const double> samples) {
+      std::vector<double> ascending = rounds.counted(samples);
+      std::sort(ascending.begin(), ascending.end());
+      return percentile(ascending, percent);
     };
     for (const Bandwidth& bandwidth : bandwidths) {
       if (!kept.bw_is_given && !bandwidth.samples.empty()) {
@@ -380,11 +398,13 @@ CeilingProbe::~CeilingProbe() = default;
 
 void CeilingProbe::operator()() {
   using Clock = std::chrono::steady_clock;
+  impl_->rounds.pass_round();
   if (std::chrono::duration<double>(Clock::now() - impl_->last).count() < kProbePause) return;
   for (auto& bandwidth : impl_->bandwidths) bandwidth.sample();
   for (auto& peak : impl_->peaks) {
     peak.samples.push_back(peak_of(impl_->context, *peak.variant, peak.steps));
   }
+  impl_->rounds.add_run();
   impl_->last = Clock::now();
 }
 

@@ -139,6 +139,25 @@ TEST(Limits, ThoseOfNowAreTakenFromRunsBetweenSamples) {
   EXPECT_GT(probe.median_over(kept).peak("portable", "f32").value_or(0), 1e6);
 }
 
+TEST(Limits, ARunBetweenRoundsCountsForThoseNearestToIt) {
+  const std::vector<double> found = {10, 20, 30};
+  NearestRounds rounds;
+  const auto pass = [&](int count) {
+    for (int i = 0; i < count; ++i) rounds.pass_round();
+  };
+  rounds.add_run();
+  EXPECT_EQ(rounds.counted({found.data(), 1}), std::vector<double>{10}) << "no round has passed";
+  pass(1);
+  rounds.add_run();
+  pass(3);
+  rounds.add_run();
+  EXPECT_EQ(rounds.counted(found), (std::vector<double>{10, 20, 20, 20, 20, 30, 30, 30}));
+  pass(2);
+  EXPECT_EQ(rounds.counted(found),
+            (std::vector<double>{10, 20, 20, 20, 20, 30, 30, 30, 30, 30, 30, 30}))
+      << "rounds after the last run are its own";
+}
+
 TEST(Limits, StorageTypesAreComputedInF32) {
   Ceilings c;
   c.peak_flops = {{"avx512/f32", 2}, {"avx512_bf16/bf16", 1}};
