@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -8,15 +9,19 @@ namespace switchyard {
 /// The loops whose speed is a ceiling. Each exists to be as fast as the hardware lets it and
 /// returns something of what it did, so that no compiler leaves it out.
 
-/// As equal parts side by side; or in rounds, of eight parts of 128 KiB 2 KiB each, while the next
-/// 2 KiB of all are fetched line by line in turn.
+/// As equal parts side by side; as one, each line asked for 8 KiB ahead; or in rounds, of eight
+/// parts of 128 KiB 2 KiB each, while the next 2 KiB of all are fetched line by line in turn.
 enum class ReadOrder : std::uint8_t {
   one_stream,
   two_streams,
   four_streams,
   eight_streams,
+  one_stream_ahead,
   rounds
 };
+inline constexpr std::array kReadOrders = {ReadOrder::one_stream,       ReadOrder::two_streams,
+                                           ReadOrder::four_streams,     ReadOrder::eight_streams,
+                                           ReadOrder::one_stream_ahead, ReadOrder::rounds};
 
 /// Wrapping sum of the 64-bit words of data[0, bytes). bytes: a multiple of 4096; data: 64-byte
 /// aligned.

@@ -143,9 +143,7 @@ std::vector<Way> read_ways(Context& context, bool all_threads, const std::byte* 
   std::vector<Way> ways;
   for (const auto& variant : kReads) {
     if (variant.isa != widest(kReads, context.isa())) continue;
-    for (const ReadOrder order :
-         {ReadOrder::one_stream, ReadOrder::two_streams, ReadOrder::four_streams,
-          ReadOrder::eight_streams, ReadOrder::rounds}) {
+    for (const ReadOrder order : kReadOrders) {
       ways.push_back([=, &context] {
         return static_cast<double>(bytes) / seconds_of([&] {
                  over(context, all_threads, bytes,

@@ -43,12 +43,29 @@ inline std::uint64_t read_rounds(const std::byte* data, std::int64_t bytes) noex
   return sum.total() + read_streams<1>(data + block, bytes - block);
 }
 
+// As kernels read that multiply meanwhile where memory is best read in order
+// (gemm/lines_in_order.h). On a busy Zen 4 1.04 times as fast as one stream of loads alone, with
+// one thread as fast.
+inline std::uint64_t read_ahead(const std::byte* data, std::int64_t bytes) noexcept {
+  constexpr std::int64_t kAhead = 8 << 10;
+  Sum sums[2];
+  for (std::int64_t i = 0; i < bytes; i += 2 * kLine) {
+    for (std::int64_t s = 0; s < 2; ++s) {
+      __builtin_prefetch(data + i + s * kLine + kAhead, 0, 2);
+      sums[s].add(data + i + s * kLine);
+    }
+  }
+  sums[0].add(sums[1]);
+  return sums[0].total();
+}
+
 inline std::uint64_t read_in(ReadOrder order, const std::byte* data, std::int64_t bytes) noexcept {
   switch (order) {
     case ReadOrder::one_stream: return read_streams<1>(data, bytes);
     case ReadOrder::two_streams: return read_streams<2>(data, bytes);
     case ReadOrder::four_streams: return read_streams<4>(data, bytes);
     case ReadOrder::eight_streams: return read_streams<8>(data, bytes);
+    case ReadOrder::one_stream_ahead: return read_ahead(data, bytes);
     case ReadOrder::rounds: return read_rounds(data, bytes);
   }
   return 0;

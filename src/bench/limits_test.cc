@@ -42,9 +42,7 @@ struct Data {
 void expect_reads(Isa isa, ReadKernel read) {
   if (!isa_is_available(isa)) return;
   const Data data;
-  for (const ReadOrder order :
-       {ReadOrder::one_stream, ReadOrder::two_streams, ReadOrder::four_streams,
-        ReadOrder::eight_streams, ReadOrder::rounds}) {
+  for (const ReadOrder order : kReadOrders) {
     EXPECT_EQ(read(data.source.data(), kBytes, order), data.sum())
         << name_of(isa) << static_cast<int>(order);
   }
