@@ -41,12 +41,12 @@ class AheadInStreams {
     }
   }
 
-  /// beside(column, v) goes with reading v from `column` columns after x, a line's first.
+  /// beside<V>(column) goes with the read of what lies `column` columns after x, a line's first.
   class Reads {
    public:
     Reads(const AheadInStreams& ahead, const float* x) noexcept : next_(x + ahead.next_rows_) {}
-    template <class Floats>
-    void beside(int column, const Floats&) const noexcept {
+    template <class V>
+    void beside(int column) const noexcept {
       if (!kIntoL1) __builtin_prefetch(next_ + column);
     }
 
@@ -65,9 +65,9 @@ class AheadInStreams {
 /// Where memory is best read in order (CpuFeatures::reads_in_order): each line read asks for the
 /// one 12 KiB after it into L2, as rows are read in the order they lie in, and for the one 2 KiB
 /// after it into L1. Zen 4, of the time of the eight streams: k = 2 0.70 to 0.87, k = 8 0.88 to
-/// 0.97; compiled for it and with those into L1 0.95 to 1.01 and 0.87 to 0.94 of that. 4 and 16 KiB
-/// ahead are as good as 12, 1 and 8 KiB not as 2; not asking at all takes as long for k = 2
-/// and 1.15 to 1.3 times as long for k = 8.
+/// 0.97; compiled for it and with those into L1 0.93 to 0.97 and 0.90 to 0.96 of that. 4 and 16 KiB
+/// ahead are as good as 12, 1 and 8 KiB not as 2; not asking at all takes as long for k = 2 and
+/// 1.15 to 1.3 times as long for k = 8.
 class AheadInOrder {
  public:
   AheadInOrder(const TopkArgs& args, std::int64_t, int, int) noexcept
@@ -79,11 +79,9 @@ class AheadInOrder {
    public:
     Reads(const AheadInOrder& ahead, const float* x) noexcept
         : far_(x + ahead.into_l2_), near_(x + ahead.into_l1_) {}
-    // The asm keeps reads before what they ask for. GCC let a row's prefetches go first: 1.05 of
-    // the time of k = 2.
-    template <class Floats>
-    void beside(int column, Floats& v) noexcept {
-      asm volatile("" : "+v"(v), "+r"(far_));
+    template <class V>
+    void beside(int column) const noexcept {
+      V::keep_reads_in_order();
       __builtin_prefetch(far_ + column, 0, 2);
       __builtin_prefetch(near_ + column, 0, 3);
     }

@@ -153,12 +153,12 @@ class RowLists {
   [[gnu::always_inline]] inline Leaf chunk(const float* x, int begin, Floats& finite) noexcept {
     Floats sorted[kRegisters];
     x += begin;
-    typename Ahead::Reads reads(ahead_, x);
+    const typename Ahead::Reads reads(ahead_, x);
 #pragma GCC unroll 8
     for (int i = 0; i < kRegisters; ++i) {
       const int at = i * V::kLanes, left = num_columns_ - begin - at;
-      Floats v = kWhole ? V::load(x + at) : V::load_first(x + at, left);
-      if (at % 16 == 0 && (kWhole || left > 0)) reads.beside(at, v);
+      const Floats v = kWhole ? V::load(x + at) : V::load_first(x + at, left);
+      if (at % 16 == 0 && (kWhole || left > 0)) reads.template beside<V>(at);
       // Column 0 leaves an infinity as it is, and makes one of some NaN. Padding is larger than an
       // infinity below 0.
       if (!kWhole || i == 0) finite = V::multiply_add(v, V::zero(), finite);

@@ -86,6 +86,9 @@ struct Vector {
   static Floats max(Floats a, Floats b) noexcept { return _mm512_max_ps(a, b); }
   static Floats all(float x) noexcept { return _mm512_set1_ps(x); }
   static void store(float* to, Floats x) noexcept { _mm512_storeu_ps(to, x); }
+  /// GCC lets the prefetches of a row go before its loads: 1.05 of the time of k = 2, 1.1 where
+  /// memory is fast.
+  static void keep_reads_in_order() noexcept { asm volatile("" : : : "memory"); }
   static Floats add(Floats a, Floats b) noexcept { return _mm512_add_ps(a, b); }
   static Floats subtract(Floats a, Floats b) noexcept { return _mm512_sub_ps(a, b); }
   static Floats multiply(Floats a, Floats b) noexcept { return _mm512_mul_ps(a, b); }
