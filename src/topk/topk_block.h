@@ -58,14 +58,14 @@ class AheadInStreams {
   const char* at_;
   std::int64_t stream_;     // bytes
   std::int64_t next_rows_;  // floats
-  // Columns. Not an int: stores to args.index would be taken to change it.
+  // Columns. Not an int: counting into args.num_chosen would be taken to change it.
   std::int64_t owed_ = 0;
 };
 
 /// Where memory is best read in order (CpuFeatures::reads_in_order): each line read asks for the
 /// one 12 KiB after it into L2, as rows are read in the order they lie in, and for the one 2 KiB
 /// after it into L1. Zen 4, of the time of the eight streams: k = 2 0.70 to 0.87, k = 8 0.88 to
-/// 0.97; compiled for it and with those into L1 0.93 to 0.97 and 0.90 to 0.96 of that. 4 and 16 KiB
+/// 0.97; compiled for it and with those into L1 0.93 to 0.96 and 0.91 to 0.92 of that. 4 and 16 KiB
 /// ahead are as good as 12, 1 and 8 KiB not as 2; not asking at all takes as long for k = 2 and
 /// 1.15 to 1.3 times as long for k = 8.
 class AheadInOrder {
